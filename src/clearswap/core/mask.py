@@ -1,0 +1,49 @@
+"""The mask: which pixels of the aligned square are replaced (1) and which stay (0).
+
+The face area is the convex hull of the landmarks. Its edge is feathered *inwards*: the mask is 1 well inside
+the hull and reaches 0 on it, so nothing outside the face is touched and no edge shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.core.align import Points
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """How the face area is cut out.
+
+    Attributes:
+        shrink: How far the hull is pulled in before feathering, as a share of the square's side.
+        feather: Width of the soft edge, inside the hull, as a share of the square's side.
+    """
+
+    shrink: float = 0.01
+    feather: float = 0.08
+
+
+def hull(landmarks: Points, size: int) -> NDArray[np.uint8]:
+    """The filled convex hull of `landmarks` (N, 2), given in pixels of the square: (size, size), 0 or 255."""
+    area = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(area, cv2.convexHull(np.round(landmarks).astype(np.int32)), 255)
+    return area
+
+
+def face_mask(landmarks: Points, size: int, config: MaskConfig) -> NDArray[np.float32]:
+    """The feathered mask (size, size), 0..1, of the face whose `landmarks` are in pixels of the square.
+
+    The distance of a pixel to the hull's edge decides its weight, through a smoothstep whose slope is zero at
+    both ends: a linear ramp shows as two faint lines where it starts and stops.
+    """
+    area = hull(landmarks, size)
+    area[[0, -1]] = 0  # a hull that leaves the square must still fade out inside it
+    area[:, [0, -1]] = 0
+    depth = cv2.distanceTransform(area, cv2.DIST_L2, cv2.DIST_MASK_5) / size
+    ramp = np.clip((depth - config.shrink) / max(config.feather, 1e-6), 0, 1)
+    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)

@@ -1,0 +1,48 @@
+"""`clearswap convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+import clearswap
+from clearswap.core.mask import MaskConfig
+from clearswap.core.swap import BlendConfig
+from clearswap.doors.bar import progress_bar
+from clearswap.machinery.tracker import TrackConfig
+from clearswap.machinery.video_writer import EncodeConfig
+
+
+def convert(
+    model: Path,
+    source: Path,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    to: Literal["a", "b"],
+    mask: Annotated[MaskConfig, Parameter(name="*")] = MaskConfig(),
+    blend: Annotated[BlendConfig, Parameter(name="*")] = BlendConfig(),
+    tracking: Annotated[TrackConfig, Parameter(name="*")] = TrackConfig(),
+    encoding: Annotated[EncodeConfig, Parameter(name="*")] = EncodeConfig(),
+) -> None:
+    """Put the face of person a or b into a video, a picture, or a folder of either.
+
+    Parameters
+    ----------
+    model
+        Folder of the model.
+    source
+        A video, a picture, or a folder of either.
+    output
+        The file (or, for a folder, the folder) to write: .mp4, .mov, .png, .jpg.
+    to
+        Whose face is put in: the person of the first (a) or the second (b) face set in training.
+    """
+    console = Console()
+    with progress_bar(console) as report:
+        done = clearswap.convert(
+            model, source, output, to=to, mask=mask, blend=blend, tracking=tracking, encoding=encoding, report=report
+        )
+    console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,44 @@
+"""`clearswap train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+import clearswap
+from clearswap.core.augment import AugmentConfig
+from clearswap.doors.bar import progress_bar
+from clearswap.doors.keys import stop_on_request
+from clearswap.verbs.train import TrainConfig
+
+
+def train(
+    faces_a: Path,
+    faces_b: Path,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),
+    augmentation: Annotated[AugmentConfig, Parameter(name="*")] = AugmentConfig(),
+) -> None:
+    """Teach a model the faces of two persons. Q or Ctrl-C saves and stops; the same command goes on.
+
+    Parameters
+    ----------
+    faces_a
+        Face set of person a.
+    faces_b
+        Face set of person b.
+    output
+        Folder of the model; one that is there already is trained further.
+    """
+    console = Console()
+    with stop_on_request() as stop, progress_bar(console) as report:
+        if config.iterations is None and config.minutes is None:
+            console.print("training until you press Q or Ctrl-C")
+        done = clearswap.train(
+            faces_a, faces_b, output, config=config, augmentation=augmentation, report=report, stop=stop
+        )
+    console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)

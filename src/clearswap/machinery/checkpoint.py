@@ -1,0 +1,115 @@
+"""A model on disk: one folder, in it one file, `model.safetensors`, with all that is needed to go on.
+
+The file holds the network ("network.*"), the averaged network that converts ("average.*"), the optimiser's state
+("optimizer.*") and the random generator; its metadata hold the config and the counters as JSON. It is replaced
+whole, so a kill at any moment leaves the last saved state; it is never read through pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from clearswap.core.model import ModelConfig, SwapNet, build
+from clearswap.errors import ModelError
+from clearswap.machinery.whole import whole_file
+
+FILE = "model.safetensors"
+FORMAT = 1
+
+
+@dataclass
+class Counters:
+    """How far training has come."""
+
+    iteration: int = 0
+    seconds: float = 0.0
+    images: int = 0
+
+
+@dataclass
+class TrainingState:
+    """Everything that training changes."""
+
+    config: ModelConfig
+    net: SwapNet
+    average: SwapNet
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    counters: Counters
+
+
+def exists(folder: Path) -> bool:
+    """Whether there is a model in `folder`."""
+    return (folder / FILE).is_file()
+
+
+def save(folder: Path, state: TrainingState) -> None:
+    """Write the model, whole or not at all. Raises `OutputError` (disk full, no permission)."""
+    tensors = {f"network.{name}": tensor for name, tensor in state.net.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
+    for name, parameter in state.net.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value
+    tensors["generator"] = state.generator.get_state()
+    about = {"format": FORMAT, "config": asdict(state.config), "counters": asdict(state.counters)}
+    with whole_file(folder / FILE) as partial:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, {"clearswap": json.dumps(about)})
+
+
+def read_about(folder: Path) -> tuple[ModelConfig, Counters]:
+    """The config and counters of the model in `folder`. Raises `ModelError`."""
+    path = folder / FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no model; train one with: clearswap train FACES_A FACES_B -o {folder}")
+    try:
+        with safe_open(path, "pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {})["clearswap"])
+        if about["format"] != FORMAT:
+            raise ModelError(f"{path} is of format {about['format']}, this Clearswap reads {FORMAT}; update Clearswap.")
+        return ModelConfig(**about["config"]), Counters(**about["counters"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not a model of Clearswap or is damaged; train it anew or restore a copy.") from error
+
+
+def load_network(folder: Path, device: torch.device) -> tuple[ModelConfig, SwapNet]:
+    """The network that converts, without what only training needs. Raises `ModelError`."""
+    config, _ = read_about(folder)
+    net = build(config)
+    _fill(net, _read(folder, "average."), folder)
+    return config, net.to(device).eval()
+
+
+def resume(folder: Path, state: TrainingState) -> None:
+    """Fill `state` with what was saved in `folder`. Raises `ModelError`."""
+    _, counters = read_about(folder)
+    _fill(state.net, _read(folder, "network."), folder)
+    _fill(state.average, _read(folder, "average."), folder)
+    saved = _read(folder, "optimizer.")
+    for name, parameter in state.net.named_parameters():
+        start = f"{name}."
+        own = {key.removeprefix(start): value for key, value in saved.items() if key.startswith(start)}
+        # a counter stays where Adam made it; the moments live beside their parameter
+        state.optimizer.state[parameter] = {k: v if v.dim() == 0 else v.to(parameter.device) for k, v in own.items()}
+    if state.generator.device.type == "cpu" or torch.accelerator.is_available():
+        state.generator.set_state(_read(folder, "generator")[""])
+    state.counters = counters
+
+
+def _read(folder: Path, start: str) -> dict[str, Tensor]:
+    with safe_open(folder / FILE, "pt") as file:
+        return {key.removeprefix(start): file.get_tensor(key) for key in file.keys() if key.startswith(start)}
+
+
+def _fill(net: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"{folder / FILE} does not fit its own description; restore a copy or train anew.") from error

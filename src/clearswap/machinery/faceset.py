@@ -1,0 +1,85 @@
+"""A face set: a plain folder of aligned face pictures and one index file, `index.jsonl`.
+
+The pictures may be looked at, sorted and deleted by hand in any file manager: the index is keyed by file name,
+and entries without a picture are passed over. Each line of the index is one face:
+
+    {"file": "clip_000012.jpg", "source": "clip.mp4", "frame": 12, "time": 0.4, "box": [l, t, r, b],
+     "matrix": [[a, b, c], [d, e, f]], "score": 0.99, "sharpness": 41.2, "size": 256, "landmarks": [[x, y], ...]}
+
+`box`, `landmarks` (468) and `matrix` (frame to aligned, `whole_face`) are in pixels of the upright frame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearswap.core.align import Frame, Matrix, Points, transform
+from clearswap.errors import FacesetError, InputError
+from clearswap.machinery.pictures import PICTURE_SUFFIXES, read_picture
+
+INDEX = "index.jsonl"
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """What the index knows of one picture."""
+
+    file: str
+    source: str
+    frame: int
+    time: float
+    box: list[float]
+    matrix: list[list[float]]
+    score: float
+    sharpness: float
+    size: int
+    landmarks: list[list[float]]
+
+    def aligned_landmarks(self) -> Points:
+        """The landmarks (468, 2) in pixels of the picture."""
+        matrix: Matrix = np.array(self.matrix)
+        return transform(np.array(self.landmarks, np.float32), matrix)
+
+
+def write_index(folder: Path, records: Iterable[FaceRecord]) -> None:
+    """Write the index of a face set."""
+    with (folder / INDEX).open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+
+
+def read_index(folder: Path) -> list[FaceRecord]:
+    """The entries whose pictures are still there, in the order of the index. Raises `FacesetError`."""
+    if not folder.is_dir():
+        raise FacesetError(f"{folder} is not a face set; make one with: clearswap extract CLIP -o {folder}")
+    index = folder / INDEX
+    if not index.is_file():
+        raise FacesetError(f"{folder} has no {INDEX}; make the face set anew with: clearswap extract CLIP -o {folder}")
+    present = {path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
+    records: list[FaceRecord] = []
+    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            record = FaceRecord(**fields)
+        except (ValueError, TypeError) as error:
+            raise FacesetError(f"{index} is damaged in line {number}; make the face set anew.") from error
+        if record.file in present:
+            records.append(record)
+    return records
+
+
+def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Frame]]:
+    """Every face of the set with its picture (S, S, 3). Raises `FacesetError` when there are too few."""
+    records = read_index(folder)
+    if len(records) < at_least:
+        raise FacesetError(f"{folder} holds {len(records)} face{'s' * (len(records) != 1)}; training needs {at_least} or more.")
+    try:
+        return [(record, read_picture(folder / record.file)) for record in records]
+    except InputError as error:
+        raise FacesetError(f"{error} Delete it from the face set.") from error

@@ -1,0 +1,60 @@
+"""Reading and writing single pictures, whatever their name, kind or depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.core.align import Frame
+from clearswap.errors import InputError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name is that of a picture."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def read_picture(path: Path) -> Frame:
+    """A picture as (H, W, 3) RGB bytes: grey is spread to three channels, 16 bits become 8, transparency is
+    left out, and a phone's turn (EXIF) is applied. Raises `InputError`."""
+    picture = _decode(path, cv2.IMREAD_COLOR_RGB)
+    return np.ascontiguousarray(picture)
+
+
+def read_alpha(path: Path) -> NDArray[np.uint8] | None:
+    """The transparency (H, W) of a picture that has some, else None."""
+    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    if picture.ndim != 3 or picture.shape[2] != 4:
+        return None
+    alpha = picture[..., 3]
+    return np.asarray(alpha if alpha.dtype == np.uint8 else alpha // 257, np.uint8)
+
+
+def encode_picture(picture: Frame, suffix: str, *, quality: int = 95) -> bytes:
+    """The bytes of a picture file; JPEG keeps full chroma, so that lips and eyes do not smear."""
+    options: list[int] = []
+    if suffix.lower() in {".jpg", ".jpeg"}:
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(suffix, cv2.cvtColor(picture, order), options)
+    if not done:
+        raise InputError(f"A picture could not be written as {suffix}; use .png or .jpg.")
+    return data.tobytes()
+
+
+def _decode(path: Path, mode: int) -> NDArray[np.uint8]:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; check the name.")
+    data = np.frombuffer(path.read_bytes(), np.uint8)  # cv2.imread cannot open every non-ASCII name on Windows
+    if not len(data):
+        raise InputError(f"{path} is empty (0 bytes); copy it again.")
+    picture = cv2.imdecode(data, mode)
+    if picture is None:
+        raise InputError(f"{path} is not a picture that can be read; it may be damaged.")
+    return np.asarray(picture) if mode == cv2.IMREAD_UNCHANGED else np.asarray(picture, np.uint8)

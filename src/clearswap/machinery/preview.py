@@ -1,0 +1,54 @@
+"""The preview: a picture of what the model can do by now, and a history of such pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from clearswap.core.align import Frame
+from clearswap.core.augment import framed
+from clearswap.core.model import ModelConfig, Side, SwapNet
+from clearswap.machinery.pictures import encode_picture
+from clearswap.machinery.whole import whole_file
+
+PREVIEW = "preview.jpg"
+HISTORY = "history"
+_FACES = 4  # of each person
+
+
+@torch.inference_mode()
+def draw_preview(net: SwapNet, model: ModelConfig, faces_a: Tensor, faces_b: Tensor) -> Frame:
+    """Two blocks side by side, person a and person b; in each, rows of: original, reconstruction, swap.
+
+    `faces_a`, `faces_b`: bytes (N, 4, R, R); the faces shown are spread evenly over each set.
+    """
+    net.eval()
+    blocks = [_block(net, model, faces_a, "a", "b"), _block(net, model, faces_b, "b", "a")]
+    net.train()
+    picture = torch.cat(blocks, 2)  # (3, H, W)
+    return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _block(net: SwapNet, model: ModelConfig, faces: Tensor, own: Side, other: Side) -> Tensor:
+    chosen = torch.linspace(0, len(faces) - 1, _FACES + 2)[1:-1].long()
+    original = framed(faces[chosen.to(faces.device)][:, :3].float() / 255, model)
+    latent = net.encoder(original)
+    decoders = {"a": net.decoder_a, "b": net.decoder_b}
+    columns = torch.cat([original, decoders[own](latent), decoders[other](latent)], 3)  # (F, 3, S, 3 S)
+    return torch.cat(list(columns), 1)  # (3, F S, 3 S)
+
+
+def write_preview(folder: Path, picture: Frame, iteration: int | None) -> None:
+    """Replace the preview of the model in `folder`; with an `iteration`, keep a copy in its history."""
+    height = 128 * _FACES
+    width = round(picture.shape[1] * height / picture.shape[0])
+    shown = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    data = encode_picture(shown, ".jpg", quality=90)
+    names = [PREVIEW] if iteration is None else [PREVIEW, f"{HISTORY}/{iteration:08d}.jpg"]
+    for name in names:
+        with whole_file(folder / name) as partial:
+            partial.write_bytes(data)

@@ -1,0 +1,51 @@
+"""Inputs as people give them: videos, pictures, and folders of either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from clearswap.errors import InputError
+from clearswap.machinery.pictures import is_picture, read_picture
+from clearswap.machinery.video import VideoFrame, probe, read_frames
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
+)
+
+
+def list_sources(inputs: Sequence[Path]) -> list[Path]:
+    """The files behind `inputs`: folders are listed (sorted by name, hidden files left out), files are kept.
+
+    Raises `InputError` for a name that does not exist and for a folder without pictures or videos.
+    """
+    files: list[Path] = []
+    for given in inputs:
+        if given.is_dir():
+            found = sorted(path for path in given.iterdir() if _is_source(path))
+            if not found:
+                raise InputError(f"{given} holds no picture and no video; choose another folder.")
+            files += found
+        elif given.exists():
+            files.append(given)
+        else:
+            raise InputError(f"{given} does not exist; check the name.")
+    return files
+
+
+def count_frames(source: Path) -> int:
+    """How many frames a file holds; a picture holds one. Raises `InputError` for a file that is not whole."""
+    return 1 if is_picture(source) else probe(source).frames
+
+
+def read_source(source: Path, *, every: int = 1) -> Iterator[VideoFrame]:
+    """The frames of a video, or the one frame of a picture."""
+    if is_picture(source):
+        yield VideoFrame(read_picture(source), index=0, pts=0, duration=0, time=0.0)
+    else:
+        yield from read_frames(source, every=every)
+
+
+def _is_source(path: Path) -> bool:
+    known = is_picture(path) or path.suffix.lower() in VIDEO_SUFFIXES
+    return known and path.is_file() and not path.name.startswith(".")

@@ -1,0 +1,130 @@
+"""The tracker: follows faces from frame to frame by their landmarks.
+
+The landmarks of one frame say where to look in the next (2.2 ms a face); the detector (42 ms) runs only on
+the first frame, when a face was lost, and every `detect_every` frames to catch newcomers and drop mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.core.align import Frame, Points
+from clearswap.machinery.detector import Detections, Detector, five_points_roi
+from clearswap.machinery.mesh import Mesh, roi_of
+from clearswap.machinery.video import VideoFrame
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """How faces are found and followed.
+
+    Attributes:
+        threshold: Smallest detector score (0..1) that counts as a face.
+        presence: Smallest score (0..1) of the landmark network for a face to be kept.
+        min_size: Smallest face to take, in pixels of its box's longer side.
+        faces: "largest" follows the largest face only, "all" every face.
+        detect_every: Frames between two runs of the detector while faces are followed; 1 detects afresh always.
+        detect_size: Long side, in pixels, at which the detector sees a frame.
+    """
+
+    threshold: float = 0.5
+    presence: float = 0.5
+    min_size: int = 32
+    faces: Literal["largest", "all"] = "largest"
+    detect_every: int = 10
+    detect_size: int = 640
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face found in a frame."""
+
+    landmarks: Points  # (468, 2) in frame pixels
+    score: float  # presence, 0..1
+
+    @property
+    def box(self) -> NDArray[np.float32]:
+        """Left, top, right, bottom of the landmarks."""
+        return np.concatenate([self.landmarks.min(0), self.landmarks.max(0)])
+
+    @property
+    def size(self) -> float:
+        """The longer side of the box, in pixels."""
+        box = self.box
+        return float((box[2:] - box[:2]).max())
+
+
+class Tracker:
+    """Finds the faces of successive frames of one clip. Make a new one for each clip."""
+
+    def __init__(self, config: TrackConfig, detector: Detector, mesh: Mesh) -> None:
+        self.config, self._detector, self._mesh = config, detector, mesh
+        self._faces: list[Face] = []
+        self._since_detection = 0
+
+    def __call__(self, frame: Frame) -> list[Face]:
+        """The faces of the next frame, largest first (only the largest, if so configured)."""
+        followed = [self._follow(frame, face) for face in self._faces]
+        kept = [face for face in followed if face is not None]
+        self._since_detection += 1
+        lost = not kept or len(kept) < len(followed)
+        if lost or self._since_detection >= self.config.detect_every:
+            kept = self._detect(frame, kept)
+            self._since_detection = 0
+        kept.sort(key=lambda face: face.size, reverse=True)
+        self._faces = kept
+        return kept[:1] if self.config.faces == "largest" else list(kept)
+
+    def _follow(self, frame: Frame, face: Face) -> Face | None:
+        roi = roi_of(face.landmarks)
+        landmarks, presence = self._mesh(frame, roi)
+        moved = roi_of(landmarks)
+        if np.linalg.norm(moved[0] - roi[0]) > 0.1 * roi[1] or abs(moved[2] - roi[2]) > 0.2:
+            landmarks, presence = self._mesh(frame, moved)  # a jump: look again, where the face went
+        found = Face(landmarks, presence)
+        return found if self._acceptable(found) else None
+
+    def _detect(self, frame: Frame, followed: list[Face]) -> list[Face]:
+        detections = self._detector(frame)
+        # A followed face that the detector misses stays while the mesh is sure of it: profiles, hands, dark frames.
+        kept = [f for f in followed if f.score > 0.9 or any(_same(f, box) for box in detections.boxes)]
+        for index in range(len(detections)):
+            if not any(_same(face, detections.boxes[index]) for face in kept):
+                found = self._fresh(frame, detections, index)
+                if found is not None and not any(_same(found, face.box) for face in kept):
+                    kept.append(found)
+        return kept
+
+    def _fresh(self, frame: Frame, detections: Detections, index: int) -> Face | None:
+        landmarks, _ = self._mesh(frame, five_points_roi(detections.points[index]))
+        landmarks, presence = self._mesh(frame, roi_of(landmarks))  # the second look is upright and well framed
+        found = Face(landmarks, presence)
+        return found if self._acceptable(found) else None
+
+    def _acceptable(self, face: Face) -> bool:
+        return face.score >= self.config.presence and face.size >= self.config.min_size
+
+
+def make_tracker(config: TrackConfig) -> Tracker:
+    """A tracker with its detector and mesh loaded. Raises `FaceModelsMissing`."""
+    return Tracker(config, Detector(size=config.detect_size, threshold=config.threshold), Mesh())
+
+
+def track(frames: Iterable[VideoFrame], tracker: Tracker) -> Iterator[tuple[VideoFrame, list[Face]]]:
+    """Each frame with its faces."""
+    for frame in frames:
+        yield frame, tracker(frame.picture)
+
+
+def _same(face: Face, box: NDArray[np.float32]) -> bool:
+    """Whether a face and a box overlap by more than a quarter of their union."""
+    mine = face.box
+    low, high = np.maximum(mine[:2], box[:2]), np.minimum(mine[2:], box[2:])
+    inter = float(np.prod(np.clip(high - low, 0, None)))
+    union = float(np.prod(mine[2:] - mine[:2]) + np.prod(box[2:] - box[:2])) - inter
+    return inter > 0.25 * max(union, 1e-6)

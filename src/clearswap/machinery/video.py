@@ -1,0 +1,144 @@
+"""Reading video: frames as upright RGB pictures with their times. PyAV does the decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+
+from clearswap.core.align import Frame
+from clearswap.errors import InputError
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """A frame with its place in the clip."""
+
+    picture: Frame  # (H, W, 3) RGB, upright
+    index: int
+    pts: int  # in units of the video's time base
+    duration: int  # likewise; 0 where the file does not say
+    time: float  # seconds from the clip's zero
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says of itself, checked against what it holds."""
+
+    path: Path
+    width: int  # upright
+    height: int
+    rate: Fraction  # mean frames a second
+    time_base: Fraction
+    frames: int
+    pix_fmt: str
+    colorspace: int  # FFmpeg's AVCOL_* numbers
+    color_range: int
+    color_primaries: int
+    color_trc: int
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[InputContainer]:
+    """Open a video for reading. Raises `InputError` when there is none or FFmpeg cannot read it."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; check the name.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); copy it again.")
+    try:
+        container = av.open(str(path))
+    except av.error.FFmpegError as error:
+        raise InputError(
+            f"{path} is not a video or picture that can be read ({error.strerror}); it may be cut short or of another kind."
+        ) from error
+    with container:
+        if not container.streams.video:
+            raise InputError(f"{path} has no picture track; give a video or a picture.")
+        yield container
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read what the video is, and walk through its packets (without decoding: about 10 µs each) to see that
+    the file is whole. Raises `InputError` when it is cut short or holds no frame."""
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        packets, end = _count_packets(container, path)
+        promised = stream.frames
+        seconds = _promised_seconds(container)
+        if packets < promised or (not promised and seconds and end < 0.9 * seconds - 1.0):
+            share = f"{packets} of its {promised} frames" if promised else f"{end:.1f} of its {seconds:.1f} seconds"
+            raise InputError(f"{path} is cut short: it holds {share}; copy it again.")
+        container.seek(0)
+        try:
+            first = next(container.decode(stream), None)
+        except av.error.FFmpegError as error:
+            raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
+        if first is None:
+            raise InputError(f"{path} holds no frame; copy it again.")
+        turned = first.rotation % 180 != 0
+        context = stream.codec_context
+        return VideoInfo(
+            path=path,
+            width=first.height if turned else first.width,
+            height=first.width if turned else first.height,
+            rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+            time_base=stream.time_base or Fraction(1, 90000),
+            frames=packets,
+            pix_fmt=first.format.name,
+            colorspace=int(context.colorspace),
+            color_range=int(context.color_range),
+            color_primaries=int(context.color_primaries),
+            color_trc=int(context.color_trc),
+        )
+
+
+def read_frames(path: Path, *, every: int = 1) -> Iterator[VideoFrame]:
+    """Yield each `every`-th frame of a video, upright. Raises `InputError` where it cannot be decoded.
+
+    One reformatter serves the whole clip: PyAV's own `to_ndarray` makes a new colour converter for each frame.
+    """
+    to_rgb = VideoReformatter()
+    index = -1
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        base = stream.time_base or Fraction(1, 90000)
+        step = int(1 / ((stream.average_rate or Fraction(25)) * base)) or 1
+        try:
+            for index, frame in enumerate(container.decode(stream)):
+                if index % every:
+                    continue
+                picture = to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                if frame.rotation:  # counterclockwise, as np.rot90 turns
+                    picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
+                pts = frame.pts if frame.pts is not None else index * step
+                yield VideoFrame(picture, index, pts, frame.duration or 0, float(pts * base))
+        except av.error.FFmpegError as error:
+            raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error
+
+
+def _count_packets(container: InputContainer, path: Path) -> tuple[int, float]:
+    """How many packets of the first video stream there are, and at which second the last one ends."""
+    stream = container.streams.video[0]
+    count, end = 0, 0.0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                count += 1
+                last = (packet.pts or packet.dts or 0) + (packet.duration or 0)
+                end = max(end, float(last * (packet.time_base or 0)))
+    except av.error.FFmpegError as error:
+        raise InputError(f"{path} is cut short or damaged after frame {count} ({error.strerror}); copy it again.") from error
+    return count, end
+
+
+def _promised_seconds(container: InputContainer) -> float:
+    """The length that the file's header states, or 0 where it states none."""
+    return container.duration / av.time_base if container.duration else 0.0

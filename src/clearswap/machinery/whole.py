@@ -1,0 +1,82 @@
+"""Files appear whole or not at all: everything is written beside its final place and renamed at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clearswap.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or choose another place",
+    errno.EDQUOT: "your disk quota is used up; free some space or choose another place",
+    errno.EACCES: "you may not write there; choose another place",
+    errno.EPERM: "you may not write there; choose another place",
+    errno.EROFS: "that disk is read-only; choose another place",
+    errno.ENOTDIR: "a part of that path is a file, not a folder; choose another place",
+    errno.EISDIR: "there is a folder of that name; choose another name",
+    errno.ENAMETOOLONG: "that name is too long; choose a shorter one",
+    errno.EIO: "the disk reported an error; choose another place",
+}
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn a failed write inside the block into an `OutputError` about `path`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise OutputError(f"{path} cannot be written: {_REASONS[error.errno]}.") from error
+
+
+def partial_of(path: Path) -> Path:
+    """Where `path` is being written before it is whole; hidden, in the same folder, with the same suffix."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; when the block ends well the file is renamed to `path`, else it is removed."""
+    partial = partial_of(path)
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+        try:
+            partial.touch()  # a place that cannot be written is found out before the work, not after
+            yield partial
+            _to_disk(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder. Raises `OutputError` when `path` is there already and holds anything."""
+    partial = path.with_name(f".{path.name}.partial")
+    with output_errors(path):
+        if path.is_file():
+            raise OutputError(f"{path} is a file; choose another place for the folder.")
+        if path.is_dir() and any(path.iterdir()):
+            raise OutputError(f"{path} is not empty; delete it or choose another place.")
+        shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            if path.is_dir():
+                path.rmdir()
+            os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

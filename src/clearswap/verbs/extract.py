@@ -1,0 +1,133 @@
+"""Extract: find, follow, align and cut out the faces of clips and pictures into a face set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clearswap.core.align import Frame, align, face_matrix
+from clearswap.errors import InputError
+from clearswap.machinery.detector import Detector
+from clearswap.machinery.faceset import FaceRecord, write_index
+from clearswap.machinery.mesh import Mesh
+from clearswap.machinery.pictures import encode_picture
+from clearswap.machinery.sources import count_frames, list_sources, read_source
+from clearswap.machinery.stages import ahead, map_ahead
+from clearswap.machinery.tracker import Face, TrackConfig, Tracker, track
+from clearswap.machinery.video import VideoFrame
+from clearswap.machinery.whole import whole_folder
+from clearswap.progress import Progress, Report, silent
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """What is cut out.
+
+    Attributes:
+        size: Side of the pictures in pixels; 256 suits most footage, 512 close-ups of 1080p and above.
+        every: Take every n-th frame only.
+    """
+
+    size: int = 256
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What was found."""
+
+    faces: int
+    frames: int
+    frames_without_face: int
+
+    def __str__(self) -> str:
+        return f"{self.faces} faces from {self.frames} frames; {self.frames_without_face} frames had no face."
+
+
+def extract(
+    inputs: Sequence[Path | str],
+    output: Path | str,
+    *,
+    config: ExtractConfig = ExtractConfig(),
+    tracking: TrackConfig = TrackConfig(),
+    report: Report = silent,
+) -> Extracted:
+    """Make the face set `output` from `inputs`: videos, pictures, or folders of either.
+
+    The folder appears when it is complete. Raises `InputError` for inputs that cannot be read or hold no face
+    at all, `OutputError` for a place that cannot be written, `FaceModelsMissing`.
+    """
+    sources = list_sources([Path(given) for given in inputs])
+    lengths = {source: count_frames(source) for source in sources}
+    detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
+    records: list[FaceRecord] = []
+    frames = empty = 0
+    with whole_folder(Path(output)) as folder:
+        for number, source in enumerate(sources):
+            found = _faces_of(source, Tracker(tracking, detector, mesh), config)
+            name = _clip_name(source, sources[:number])
+            cut = partial(_cut_out, folder=folder, name=name, source=source, size=config.size)
+            for done, new in enumerate(map_ahead(cut, found), 1):
+                frames, empty = frames + 1, empty + (not new)
+                records += new
+                total = -(-lengths[source] // config.every)
+                report(Progress(f"extract {source.name}", done, total, values={"faces": len(records)}))
+        if not records:
+            raise InputError(f"No face was found in {_some_names(sources)} ({frames} frames); try other footage.")
+        write_index(folder, records)
+    return Extracted(len(records), frames, empty)
+
+
+def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Iterator[tuple[VideoFrame, list[Face]]]:
+    return ahead(track(ahead(read_source(source, every=config.every)), tracker))
+
+
+def _cut_out(
+    found: tuple[VideoFrame, list[Face]], *, folder: Path, name: str, source: Path, size: int
+) -> list[FaceRecord]:
+    """Align and save the faces of one frame."""
+    frame, faces = found
+    records: list[FaceRecord] = []
+    for rank, face in enumerate(faces):
+        matrix = face_matrix(face.landmarks, size)
+        aligned = align(frame.picture, matrix, size)
+        file = f"{name}_{frame.index:06d}{f'_{rank + 1}' if rank else ''}.jpg"
+        (folder / file).write_bytes(encode_picture(aligned, ".jpg"))
+        records.append(
+            FaceRecord(
+                file=file,
+                source=source.name,
+                frame=frame.index,
+                time=round(frame.time, 6),
+                box=np.round(face.box, 2).tolist(),
+                matrix=np.round(matrix, 8).tolist(),
+                score=round(face.score, 4),
+                sharpness=round(sharpness(aligned), 2),
+                size=size,
+                landmarks=[[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+            )
+        )
+    return records
+
+
+def sharpness(aligned: Frame) -> float:
+    """Spread of the Laplacian over the middle of an aligned face: small when it is out of focus or was enlarged."""
+    quarter = len(aligned) // 4
+    grey = cv2.cvtColor(aligned[quarter:-quarter, quarter:-quarter], cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std())
+
+
+def _clip_name(source: Path, earlier: Sequence[Path]) -> str:
+    """The start of the pictures' names; clips of the same name get a number."""
+    same = sum(other.stem == source.stem for other in earlier)
+    return source.stem if not same else f"{source.stem}-{same + 1}"
+
+
+def _some_names(sources: Sequence[Path]) -> str:
+    names = ", ".join(str(source) for source in sources[:3])
+    return names if len(sources) <= 3 else f"{names} and {len(sources) - 3} more"

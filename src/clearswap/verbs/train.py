@@ -1,0 +1,230 @@
+"""Train: teach one encoder and two decoders the faces of two persons.
+
+    report = clearswap.train("faces_a", "faces_b", "model", config=TrainConfig(minutes=5))
+
+Each step draws a batch of each person, bends it at random, and asks the network for the unbent faces back.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from clearswap.core.augment import AugmentConfig, augment
+from clearswap.core.losses import weighted_l1
+from clearswap.core.model import PRESETS, ModelConfig, build, parameters
+from clearswap.errors import ModelError
+from clearswap.machinery import checkpoint
+from clearswap.machinery.checkpoint import Counters, TrainingState
+from clearswap.machinery.device import describe_device, used_device
+from clearswap.machinery.face_data import load_faces
+from clearswap.machinery.history import History
+from clearswap.machinery.preview import draw_preview, write_preview
+from clearswap.progress import Progress, Report, silent
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        preset: Which network: "lite" (96 px, learns on a CPU in minutes) or "classic" (64 px, the well-known
+            one, for study). A model that is there already keeps its own.
+        iterations: Stop when the model has had this many, earlier runs included.
+        minutes: Stop when the model has trained this long, earlier runs included.
+        batch: Faces of each person in a step; the preset's own when left out.
+        save_every: Iterations between two saves.
+        preview_seconds: Seconds between two previews.
+        seed: Of all that is random.
+    """
+
+    preset: Literal["lite", "classic"] | None = None
+    iterations: int | None = None
+    minutes: float | None = None
+    batch: int | None = None
+    save_every: int = 100
+    preview_seconds: float = 5.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How far the model has come, all runs together, and the last losses."""
+
+    iterations: int
+    seconds: float
+    images: int
+    loss_a: float
+    loss_b: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.iterations} iterations, {self.images} faces in {self.seconds / 60:.1f} minutes; "
+            f"loss a {self.loss_a:.4f}, b {self.loss_b:.4f}."
+        )
+
+
+def train(
+    faces_a: Path | str,
+    faces_b: Path | str,
+    model: Path | str,
+    *,
+    config: TrainConfig = TrainConfig(),
+    augmentation: AugmentConfig = AugmentConfig(),
+    report: Report = silent,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train the model in folder `model` on two face sets, or go on where it stopped.
+
+    Saves every `config.save_every` iterations and at the end; `stop` is asked after each iteration whether to end
+    early. Raises `FacesetError`, `ModelError` (another preset) and `OutputError`.
+    """
+    folder, device = Path(model), used_device()
+    model_config = _choose_config(folder, config)
+    data = [load_faces(Path(faces), model_config, device) for faces in (faces_a, faces_b)]
+    report(Progress("train", note=describe_device(device)))
+    state = _start(folder, model_config, config.seed, device)
+    if state.counters.iteration:
+        report(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
+    else:
+        checkpoint.save(folder, state)  # a place that cannot be written is found out now
+    return _Loop(folder, state, data, config, augmentation, report).run(stop)
+
+
+def train_step(state: TrainingState, data: list[Tensor], augmentation: AugmentConfig) -> Tensor:
+    """One step on a batch of each person; returns the two losses (2,) without waiting for the device."""
+    model, generator = state.config, state.generator
+    losses: list[Tensor] = []
+    for faces, side in zip(data, ("a", "b"), strict=True):
+        chosen = torch.randint(len(faces), (model.batch,), generator=generator, device=faces.device)
+        inputs, targets = augment(faces[chosen].float() / 255, model, augmentation, generator)
+        output = state.net(inputs.contiguous(memory_format=torch.channels_last), side)
+        losses.append(weighted_l1(output, targets[:, :3], targets[:, 3:]))
+    both = torch.stack(losses)
+    state.optimizer.zero_grad()
+    both.sum().backward()
+    state.optimizer.step()
+    _average(state)
+    state.counters.iteration += 1
+    state.counters.images += 2 * model.batch
+    return both.detach()
+
+
+@torch.no_grad()
+def _average(state: TrainingState) -> None:
+    """Let the averaged network follow the trained one: it forgets the jitter of single steps."""
+    decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
+    averages, values = list(state.average.parameters()), list(state.net.parameters())
+    torch._foreach_lerp_(averages, values, 1 - decay)  # pyright: ignore[reportPrivateUsage]
+
+
+def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
+    """The saved model's own config, else the preset's. Raises `ModelError` when they contradict."""
+    chosen = PRESETS[config.preset or "lite"]
+    if checkpoint.exists(folder):
+        chosen, _ = checkpoint.read_about(folder)
+        if config.preset not in (None, chosen.preset):
+            raise ModelError(
+                f"{folder} holds a {chosen.preset} model, not {config.preset}; leave --preset out or choose another folder."
+            )
+    return replace(chosen, batch=config.batch) if config.batch else chosen
+
+
+def _start(folder: Path, model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
+    torch.manual_seed(seed)
+    net = build(model).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    average = copy.deepcopy(net).requires_grad_(False)
+    if model.network == "classic":
+        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
+    else:
+        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
+    generator = torch.Generator(device).manual_seed(seed)
+    state = TrainingState(model, net, average, optimizer, generator, Counters())
+    if checkpoint.exists(folder):
+        checkpoint.resume(folder, state)
+    return state
+
+
+class _Loop:
+    """The training loop with its clocks: when to save, preview, report and stop."""
+
+    def __init__(
+        self,
+        folder: Path,
+        state: TrainingState,
+        data: list[Tensor],
+        config: TrainConfig,
+        augmentation: AugmentConfig,
+        report: Report,
+    ) -> None:
+        self.folder, self.state, self.data, self.config = folder, state, data, config
+        self.augmentation, self.report = augmentation, report
+        self.history = History(folder, state.counters.iteration)
+        self.recent: list[Tensor] = []  # losses since the last report, still on the device
+        self.losses = (float("nan"), float("nan"))
+        self.begun, self.earlier = time.monotonic(), state.counters.seconds
+        self.run_images = state.counters.images
+        self.next_report = self.next_preview = 0.0
+
+    def run(self, stop: Callable[[], bool]) -> Trained:
+        """Train until it is enough or `stop` says so."""
+        counters = self.state.counters
+        while not self._enough() and not stop():
+            self.recent.append(train_step(self.state, self.data, self.augmentation))
+            counters.seconds = self.earlier + time.monotonic() - self.begun
+            if counters.seconds >= self.next_report:
+                self._tell()
+            if counters.iteration % self.config.save_every == 0:
+                self._save()
+            elif counters.seconds >= self.next_preview:
+                self._preview()
+        self._tell()
+        self._save()
+        return Trained(counters.iteration, counters.seconds, counters.images, *self.losses)
+
+    def _enough(self) -> bool:
+        counters, config = self.state.counters, self.config
+        late = config.minutes is not None and counters.seconds >= 60 * config.minutes
+        return late or (config.iterations is not None and counters.iteration >= config.iterations)
+
+    def _tell(self) -> None:
+        """Report twice a second: reading a loss makes the processor wait for the device."""
+        if not self.recent:
+            return
+        counters = self.state.counters
+        first, second = torch.stack(self.recent).mean(0).tolist()
+        self.losses, self.recent = (first, second), []
+        speed = (counters.images - self.run_images) / max(counters.seconds - self.earlier, 1e-6)
+        self.history.add(counters.iteration, counters.seconds, first, second, speed)
+        values = {"iteration": counters.iteration, "loss a": first, "loss b": second, "images/s": speed}
+        done, total, unit = float(counters.iteration), float(self.config.iterations or 0), "iterations"
+        if self.config.minutes is not None and not self.config.iterations:
+            done, total, unit = counters.seconds, 60 * self.config.minutes, "seconds"
+        self.report(Progress("train", done, total or None, unit, values))
+        self.next_report = counters.seconds + 0.5
+
+    def _save(self) -> None:
+        checkpoint.save(self.folder, self.state)
+        self.history.write()
+        self._preview()
+
+    def _preview(self) -> None:
+        counters = self.state.counters
+        picture = draw_preview(self.state.average, self.state.config, *self.data)
+        kept = counters.iteration if self.history.keeps(counters.iteration) else None
+        write_preview(self.folder, picture, kept)
+        self.next_preview = counters.seconds + self.config.preview_seconds
+
+
+def summary(model: Path | str) -> str:
+    """One line about the model in folder `model`. Raises `ModelError`."""
+    config, counters = checkpoint.read_about(Path(model))
+    size = parameters(build(config)) / 1e6
+    return f"{config.preset}, {config.size} px, {size:.1f} M parameters, {counters.iteration} iterations"
