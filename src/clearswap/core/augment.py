@@ -75,9 +75,7 @@ def random_grid(
     return F.affine_grid(theta, [batch, 1, model.size, model.size], align_corners=False)
 
 
-def random_bend(
-    batch: int, size: int, bend: float, device: torch.device, generator: torch.Generator
-) -> Tensor:
+def random_bend(batch: int, size: int, bend: float, device: torch.device, generator: torch.Generator) -> Tensor:
     """Smooth random displacements (B, size, size, 2) of a sampling grid, from a 5x5 grid of random ones."""
     points = torch.randn(batch, 2, 5, 5, generator=generator, device=device) * (2 * bend)
     smooth = F.interpolate(points, (size, size), mode="bicubic", align_corners=True)

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 # linear sRGB to XYZ relative to the D65 white, IEC 61966-2-1
-_XYZ = torch.tensor([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+_XYZ = torch.tensor(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 _WHITE = _XYZ.sum(1)
-_XYZ_TO_RGB = torch.linalg.inv(_XYZ)
+_XYZ_TO_RGB = _XYZ.inverse()
 _EPSILON = 216 / 24389  # CIE 15: where the cube root meets the straight part
 _KAPPA = 24389 / 27
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """sRGB (B, 3, H, W) in 0..1 to CIE L*a*b* (L 0..100)."""
+    """SRGB (B, 3, H, W) in 0..1 to CIE L*a*b* (L 0..100)."""
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
     xyz = torch.einsum("ij,bjhw->bihw", _XYZ.to(rgb) / _WHITE.to(rgb)[:, None], linear)
     f = torch.where(xyz > _EPSILON, xyz.clamp(min=1e-9) ** (1 / 3), (_KAPPA * xyz + 16) / 116)
@@ -33,7 +35,9 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     f = torch.stack([y + a / 500, y, y - b / 200], 1)
     xyz = torch.where(f**3 > _EPSILON, f**3, (116 * f - 16) / _KAPPA)
     linear = torch.einsum("ij,bjhw->bihw", _XYZ_TO_RGB.to(lab), xyz * _WHITE.to(lab)[:, None, None]).clamp(0, 1)
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055).clamp(0, 1)
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055).clamp(
+        0, 1
+    )
 
 
 def match_colour(patch: Tensor, aligned: Tensor, mask: Tensor, strength: float = 1.0) -> Tensor:

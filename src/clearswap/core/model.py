@@ -54,7 +54,15 @@ PRESETS = {
     "classic": ModelConfig("classic", "classic", size=64, coverage=0.75, drop=0.05, learning_rate=5e-5, batch=64),
     # Learns on a 2-core CPU in minutes.
     "lite": ModelConfig(
-        "lite", "lite", size=96, coverage=0.7, drop=0.055, learning_rate=1.5e-3, batch=16, face_weight=5, detail_weight=3
+        "lite",
+        "lite",
+        size=96,
+        coverage=0.7,
+        drop=0.055,
+        learning_rate=1.5e-3,
+        batch=16,
+        face_weight=5,
+        detail_weight=3,
     ),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, tran
 from clearswap.core.blend import paste
 from clearswap.core.colour import match_colour
 from clearswap.core.mask import MaskConfig, face_mask
-from clearswap.core.model import ModelConfig, Side, SwapNet
+from clearswap.core.model import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,15 @@ class BlendConfig:
 
 @dataclass(frozen=True)
 class Swapper:
-    """A trained network with all that is needed to put one person's face into frames."""
+    """Puts faces into frames: cuts out the aligned squares, has them drawn anew, fits them back in.
 
-    net: SwapNet
+    `draw` gets aligned faces (B, 3, S, S) in 0..1 and returns patches of the same shape: a trained network's
+    `partial(net, side="a")`, or anything that is to be compared with it.
+    """
+
+    draw: Callable[[Tensor], Tensor]
     model: ModelConfig
-    side: Side  # whose face is drawn
+    device: torch.device
     mask: MaskConfig = MaskConfig()
     blend: BlendConfig = BlendConfig()
 
@@ -59,10 +63,9 @@ class Swapper:
     @torch.inference_mode()
     def _patches(self, squares: NDArray[np.uint8], masks: NDArray[np.float32]) -> NDArray[np.float32]:
         """The new faces (B, S, S, 3) in 0..1 for aligned ones (B, S, S, 3)."""
-        device = next(self.net.parameters()).device
-        aligned: Tensor = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
-        patch = self.net(aligned, self.side)
-        mask = torch.from_numpy(masks).to(device)[:, None]  # (B, 1, S, S)
+        aligned = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+        patch = self.draw(aligned)
+        mask = torch.from_numpy(masks).to(self.device)[:, None]  # (B, 1, S, S)
         patch = match_colour(patch, aligned, mask, self.blend.colour)
         return patch.permute(0, 2, 3, 1).cpu().numpy()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from clearswap.progress import Progress, Report
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Report]:
+def progress_bar(console: Console) -> Generator[Report]:
     """Yield a report that draws one bar for each stage. Off a terminal, one line for each finished stage."""
     columns = [
         TextColumn("{task.description}"),

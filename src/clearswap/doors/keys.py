@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
 
 @contextmanager
-def stop_on_request() -> Iterator[Callable[[], bool]]:
+def stop_on_request() -> Generator[Callable[[], bool]]:
     """Yield a function that says whether Q was pressed or Ctrl-C arrived. A second Ctrl-C ends at once."""
     asked = False
 
@@ -35,7 +35,7 @@ def stop_on_request() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _pressed_keys() -> Iterator[Callable[[], str]]:
+def _pressed_keys() -> Generator[Callable[[], str]]:
     """Yield a function that returns the keys pressed since it was last called, without waiting."""
     if not sys.stdin or not sys.stdin.isatty():
         yield lambda: ""

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from clearswap.core.model import ModelConfig, SwapNet, build
 from clearswap.errors import ModelError
+from clearswap.machinery.device import to_device
 from clearswap.machinery.whole import whole_file
 
 FILE = "model.safetensors"
@@ -70,13 +71,17 @@ def read_about(folder: Path) -> tuple[ModelConfig, Counters]:
     if not path.is_file():
         raise ModelError(f"{folder} holds no model; train one with: clearswap train FACES_A FACES_B -o {folder}")
     try:
-        with safe_open(path, "pt") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {})["clearswap"])
+        reader: Any = safe_open(path, "pt")
+        with reader as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            about: dict[str, Any] = json.loads(metadata["clearswap"])
         if about["format"] != FORMAT:
             raise ModelError(f"{path} is of format {about['format']}, this Clearswap reads {FORMAT}; update Clearswap.")
         return ModelConfig(**about["config"]), Counters(**about["counters"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not a model of Clearswap or is damaged; train it anew or restore a copy.") from error
+        raise ModelError(
+            f"{path} is not a model of Clearswap or is damaged; train it anew or restore a copy."
+        ) from error
 
 
 def load_network(folder: Path, device: torch.device) -> tuple[ModelConfig, SwapNet]:
@@ -84,7 +89,8 @@ def load_network(folder: Path, device: torch.device) -> tuple[ModelConfig, SwapN
     config, _ = read_about(folder)
     net = build(config)
     _fill(net, _read(folder, "average."), folder)
-    return config, net.to(device).eval()
+    net.eval()
+    return config, to_device(net, device)
 
 
 def resume(folder: Path, state: TrainingState) -> None:
@@ -104,8 +110,10 @@ def resume(folder: Path, state: TrainingState) -> None:
 
 
 def _read(folder: Path, start: str) -> dict[str, Tensor]:
-    with safe_open(folder / FILE, "pt") as file:
-        return {key.removeprefix(start): file.get_tensor(key) for key in file.keys() if key.startswith(start)}
+    reader: Any = safe_open(folder / FILE, "pt")  # maps the file: only what is asked for is read
+    with reader as file:
+        names: list[str] = list(file.keys())
+        return {name.removeprefix(start): file.get_tensor(name) for name in names if name.startswith(start)}
 
 
 def _fill(net: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:

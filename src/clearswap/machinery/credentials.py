@@ -41,7 +41,8 @@ def require_signable(output: Path) -> None:
 
 def sign(unsigned: Path, signed: Path, original: Path, identity: Identity) -> None:
     """Copy `unsigned` to `signed` with a manifest: made from `original` (whose own credentials are kept), a face
-    in it replaced by a trained model. Raises `OutputError`."""
+    in it replaced by a trained model. Raises `OutputError`.
+    """
     tool: dict[str, Any] = {"name": "Clearswap", "version": version("clearswap")}
     settings = {
         "builder": {"claim_generator_info": tool, "thumbnail": {"enabled": False}},
@@ -76,12 +77,15 @@ def sign(unsigned: Path, signed: Path, original: Path, identity: Identity) -> No
 
 def read(path: Path, identity: Identity | None = None) -> dict[str, Any]:
     """What a file's credentials say: `state` ("none", "Invalid", "Valid" or, with its root known through
-    `identity`, "Trusted"), `generated` (whether they declare a generated composite) and `actions`."""
+    `identity`, "Trusted"), `generated` (whether they declare a generated composite) and `actions`.
+    """
     settings: dict[str, Any] = {"verify": _OFFLINE}
     if identity is not None:
         settings["trust"] = {"user_anchors": identity.root}
     with path.open("rb") as stream:
-        reader: Any = c2pa.Reader.try_create(_KINDS[path.suffix.lower()], stream, context=c2pa.Context.from_dict(settings))
+        reader: Any = c2pa.Reader.try_create(
+            _KINDS[path.suffix.lower()], stream, context=c2pa.Context.from_dict(settings)
+        )
         if reader is None:
             return {"state": "none", "generated": False, "actions": []}
         with reader:

@@ -40,11 +40,12 @@ class Detector:
 
     def __init__(self, *, size: int = 640, threshold: float = 0.5) -> None:
         self.size, self.threshold = size, threshold
-        options: Any = onnxruntime.SessionOptions()
+        runtime: Any = onnxruntime  # has no types of its own
+        options = runtime.SessionOptions()
         options.log_severity_level = 3  # the graph's static shapes below would warn at every start
-        usable = onnxruntime.get_available_providers()
+        usable = runtime.get_available_providers()
         providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in usable]
-        self._session: Any = onnxruntime.InferenceSession(_any_size_graph(), options, providers=providers)
+        self._session = runtime.InferenceSession(_any_size_graph(), options, providers=providers)
 
     def __call__(self, frame: Frame) -> Detections:
         """The faces of `frame`, best first, overlaps above 0.3 removed."""
@@ -52,7 +53,9 @@ class Detector:
         shrink = min(1.0, self.size / max(height, width))
         extent = tuple(max(32, round(side * shrink / 32) * 32) for side in (width, height))
         blob = cv2.dnn.blobFromImage(frame, 1.0, extent)
-        heat, scale, offset, points = (out[0] for out in self._session.run(["537", "538", "539", "540"], {"input.1": blob}))
+        heat, scale, offset, points = (
+            out[0] for out in self._session.run(["537", "538", "539", "540"], {"input.1": blob})
+        )
         y, x = np.nonzero(heat[0] > self.threshold)
         sides = np.exp(scale[:, y, x]) * _STRIDE  # (2, N): height, width
         corner = (np.stack([y, x]) + offset[:, y, x] + 0.5) * _STRIDE - sides / 2  # (2, N): top, left
@@ -65,13 +68,19 @@ class Detector:
         kept = cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), self.threshold, 0.3)
         keep = np.asarray(kept, np.intp).reshape(-1)
         boxes = np.concatenate([start, start + extents], 1)[keep]
-        return Detections(boxes.astype(np.float32), (five[:, ::-1].transpose(2, 0, 1) * to_frame)[keep].astype(np.float32), scores[keep])
+        return Detections(
+            boxes.astype(np.float32),
+            (five[:, ::-1].transpose(2, 0, 1) * to_frame)[keep].astype(np.float32),
+            scores[keep],
+        )
 
 
 def _any_size_graph() -> bytes:
     """The network's graph with its fixed 10x3x32x32 input opened to any batch and size."""
     model = onnx.load(str(weights.find(weights.CENTERFACE)))
-    for value, names in [(value, "B_HW") for value in model.graph.input] + [(value, "B_hw") for value in model.graph.output]:
+    for value, names in [(value, "B_HW") for value in model.graph.input] + [
+        (value, "B_hw") for value in model.graph.output
+    ]:
         if value.name in {"input.1", "537", "538", "539", "540"}:
             for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
                 if name != "_":

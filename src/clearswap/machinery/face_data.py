@@ -32,7 +32,8 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> Tensor
     faces: list[NDArray[np.uint8]] = []
     for record, picture in read_faces(folder):
         scale = side / len(picture)
-        small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
         weight = pixel_weights(record.aligned_landmarks() * np.float32(scale), side, model)
         faces.append(np.dstack([small, weight]))
     return torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous().to(device)
@@ -40,7 +41,8 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> Tensor
 
 def pixel_weights(landmarks: Points, size: int, model: ModelConfig) -> NDArray[np.uint8]:
     """How much each pixel counts (size, size): 1 around the face, `face_weight` in it, times `detail_weight` in
-    eyes and mouth, scaled so that the most is 255."""
+    eyes and mouth, scaled so that the most is 255.
+    """
     most = model.face_weight * model.detail_weight
     weight = np.full((size, size), round(255 / most), np.uint8)
     weight[hull(landmarks, size) > 0] = round(255 * model.face_weight / most)

@@ -78,7 +78,9 @@ def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Fra
     """Every face of the set with its picture (S, S, 3). Raises `FacesetError` when there are too few."""
     records = read_index(folder)
     if len(records) < at_least:
-        raise FacesetError(f"{folder} holds {len(records)} face{'s' * (len(records) != 1)}; training needs {at_least} or more.")
+        raise FacesetError(
+            f"{folder} holds {len(records)} face{'s' * (len(records) != 1)}; training needs {at_least} or more."
+        )
     try:
         return [(record, read_picture(folder / record.file)) for record in records]
     except InputError as error:

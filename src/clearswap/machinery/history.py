@@ -34,7 +34,8 @@ class History:
 
     def keeps(self, iteration: int) -> bool:
         """Whether this preview belongs into the animation: each comes a tenth later than the one before, so that
-        even a week of training keeps about a hundred, most of them from the start, when most happens."""
+        even a week of training keeps about a hundred, most of them from the start, when most happens.
+        """
         due = iteration >= self._kept * 1.1
         if due:
             self._kept = max(float(iteration), 10.0)

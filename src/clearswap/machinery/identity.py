@@ -6,7 +6,6 @@ A self-made certificate proves that a file is as Clearswap wrote it, not who ran
 from __future__ import annotations
 
 import datetime as dt
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -44,12 +43,14 @@ def load_or_make(folder: Path | None = None) -> Identity:
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name, path in paths.items():
                 with whole_file(path) as partial:
-                    os.chmod(partial, 0o600)
+                    partial.chmod(0o600)
                     partial.write_text(getattr(made, name))
         identity = Identity(**{name: path.read_text() for name, path in paths.items()})
     expires = x509.load_pem_x509_certificate(identity.chain.encode()).not_valid_after_utc
     if expires < dt.datetime.now(dt.UTC):
-        raise OutputError(f"The signing certificate in {place} expired on {expires:%Y-%m-%d}; delete the folder to make a new one.")
+        raise OutputError(
+            f"The signing certificate in {place} expired on {expires:%Y-%m-%d}; delete the folder to make a new one."
+        )
     return identity
 
 
@@ -92,7 +93,11 @@ def _leaf_builder(
 
 
 def _builder(
-    name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, issuer_key: ec.EllipticCurvePublicKey, years: int
+    name: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePublicKey,
+    years: int,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
@@ -21,9 +22,10 @@ def is_picture(path: Path) -> bool:
 
 def read_picture(path: Path) -> Frame:
     """A picture as (H, W, 3) RGB bytes: grey is spread to three channels, 16 bits become 8, transparency is
-    left out, and a phone's turn (EXIF) is applied. Raises `InputError`."""
+    left out, and a phone's turn (EXIF) is applied. Raises `InputError`.
+    """
     picture = _decode(path, cv2.IMREAD_COLOR_RGB)
-    return np.ascontiguousarray(picture)
+    return np.ascontiguousarray(picture, np.uint8)
 
 
 def read_alpha(path: Path) -> NDArray[np.uint8] | None:
@@ -48,7 +50,7 @@ def encode_picture(picture: Frame, suffix: str, *, quality: int = 95) -> bytes:
     return data.tobytes()
 
 
-def _decode(path: Path, mode: int) -> NDArray[np.uint8]:
+def _decode(path: Path, mode: int) -> MatLike:
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the name.")
     data = np.frombuffer(path.read_bytes(), np.uint8)  # cv2.imread cannot open every non-ASCII name on Windows
@@ -57,4 +59,4 @@ def _decode(path: Path, mode: int) -> NDArray[np.uint8]:
     picture = cv2.imdecode(data, mode)
     if picture is None:
         raise InputError(f"{path} is not a picture that can be read; it may be damaged.")
-    return np.asarray(picture) if mode == cv2.IMREAD_UNCHANGED else np.asarray(picture, np.uint8)
+    return picture

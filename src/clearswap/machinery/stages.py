@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -33,11 +34,9 @@ def ahead(items: Iterable[Item], depth: int = 8) -> Generator[Item, None, None]:
 
     def put(item: Item | _End) -> bool:
         while not stopped.is_set():
-            try:
+            with suppress(queue.Full):
                 ready.put(item, timeout=0.1)
                 return True
-            except queue.Full:
-                continue
         return False
 
     def work() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from clearswap.core.align import Frame
@@ -46,7 +47,7 @@ class VideoInfo:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[InputContainer]:
+def open_video(path: Path) -> Generator[InputContainer]:
     """Open a video for reading. Raises `InputError` when there is none or FFmpeg cannot read it."""
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the name.")
@@ -54,9 +55,10 @@ def open_video(path: Path) -> Iterator[InputContainer]:
         raise InputError(f"{path} is empty (0 bytes); copy it again.")
     try:
         container = av.open(str(path))
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         raise InputError(
-            f"{path} is not a video or picture that can be read ({error.strerror}); it may be cut short or of another kind."
+            f"{path} is not a video or picture that can be read ({error.strerror});"
+            " it may be cut short or of another kind."
         ) from error
     with container:
         if not container.streams.video:
@@ -66,7 +68,8 @@ def open_video(path: Path) -> Iterator[InputContainer]:
 
 def probe(path: Path) -> VideoInfo:
     """Read what the video is, and walk through its packets (without decoding: about 10 µs each) to see that
-    the file is whole. Raises `InputError` when it is cut short or holds no frame."""
+    the file is whole. Raises `InputError` when it is cut short or holds no frame.
+    """
     with open_video(path) as container:
         stream = container.streams.video[0]
         packets, end = _count_packets(container, path)
@@ -78,7 +81,7 @@ def probe(path: Path) -> VideoInfo:
         container.seek(0)
         try:
             first = next(container.decode(stream), None)
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
         if first is None:
             raise InputError(f"{path} holds no frame; copy it again.")
@@ -115,12 +118,12 @@ def read_frames(path: Path, *, every: int = 1) -> Iterator[VideoFrame]:
             for index, frame in enumerate(container.decode(stream)):
                 if index % every:
                     continue
-                picture = to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                picture: Frame = np.asarray(to_rgb.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
                 if frame.rotation:  # counterclockwise, as np.rot90 turns
                     picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
                 pts = frame.pts if frame.pts is not None else index * step
                 yield VideoFrame(picture, index, pts, frame.duration or 0, float(pts * base))
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error
 
 
@@ -134,8 +137,10 @@ def _count_packets(container: InputContainer, path: Path) -> tuple[int, float]:
                 count += 1
                 last = (packet.pts or packet.dts or 0) + (packet.duration or 0)
                 end = max(end, float(last * (packet.time_base or 0)))
-    except av.error.FFmpegError as error:
-        raise InputError(f"{path} is cut short or damaged after frame {count} ({error.strerror}); copy it again.") from error
+    except FFmpegError as error:
+        raise InputError(
+            f"{path} is cut short or damaged after frame {count} ({error.strerror}); copy it again."
+        ) from error
     return count, end
 
 

@@ -10,10 +10,8 @@ from types import TracebackType
 from typing import Any
 
 import av
-from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
-from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 
 from clearswap.machinery.video import VideoFrame, VideoInfo, open_video
@@ -93,17 +91,20 @@ class _SoundCopy:
 
     def __init__(self, source: Any, out: OutputContainer) -> None:
         self._out = out
-        self._streams: dict[int, AudioStream] = {}
+        self._streams: dict[int, Any] = {}
         self._encoded: set[int] = set()
         for stream in source.streams.audio:
-            if stream.codec_context.codec.canonical_name in out.supported_codecs or stream.codec_context.name in out.supported_codecs:
+            if (
+                stream.codec_context.codec.canonical_name in out.supported_codecs
+                or stream.codec_context.name in out.supported_codecs
+            ):
                 self._streams[stream.index] = out.add_stream_from_template(stream)
             else:
                 self._streams[stream.index] = out.add_stream("aac", rate=stream.rate, layout=stream.layout)
                 self._encoded.add(stream.index)
         self.how = "re-encoded" if self._encoded else "copied" if self._streams else "none"
-        self._packets: Iterator[Packet] = source.demux(*source.streams.audio) if self._streams else iter(())
-        self._next: Packet | None = next(self._packets, None)
+        self._packets: Iterator[Any] = source.demux(*source.streams.audio) if self._streams else iter(())
+        self._next: Any | None = next(self._packets, None)
 
     def mux_until(self, time: float) -> None:
         """Mux every sound packet that starts before `time` (seconds)."""
@@ -113,7 +114,7 @@ class _SoundCopy:
         if self._next is None:
             self._flush()
 
-    def _mux(self, packet: Packet) -> None:
+    def _mux(self, packet: Any) -> None:
         target = self._streams[packet.stream.index]
         if packet.stream.index in self._encoded:
             for sound in packet.decode():

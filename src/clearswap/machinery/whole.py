@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ _REASONS = {
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Generator[None]:
     """Turn a failed write inside the block into an `OutputError` about `path`; other errors pass."""
     try:
         yield
@@ -41,7 +41,7 @@ def partial_of(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Generator[Path]:
     """Yield a path to write to; when the block ends well the file is renamed to `path`, else it is removed."""
     partial = partial_of(path)
     with output_errors(path):
@@ -52,13 +52,13 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.touch()  # a place that cannot be written is found out before the work, not after
             yield partial
             _to_disk(partial)
-            os.replace(partial, path)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path) -> Generator[Path]:
     """The same for a folder. Raises `OutputError` when `path` is there already and holds anything."""
     partial = path.with_name(f".{path.name}.partial")
     with output_errors(path):
@@ -72,7 +72,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield partial
             if path.is_dir():
                 path.rmdir()
-            os.replace(partial, path)
+            partial.replace(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,8 @@ class Converted:
 
     def __str__(self) -> str:
         sound = f"; sound {self.sound}" if self.sound != "none" else ""
-        return f"{self.swapped} of {self.frames} frames swapped; {self.without_face} frames had no face and are unchanged{sound}."
+        changed = f"{self.swapped} of {self.frames} frames swapped"
+        return f"{changed}; {self.without_face} frames had no face and are unchanged{sound}."
 
     def __add__(self, other: Converted) -> Converted:
         sound = self.sound if other.sound == "none" else other.sound
@@ -93,9 +95,10 @@ def convert(
     is no face in the whole of `source`), `ModelError`, `OutputError`, `FaceModelsMissing`.
     """
     pairs = _pair(Path(source), Path(output))
-    config, net = checkpoint.load_network(Path(model), used_device())
+    device = used_device()
+    config, net = checkpoint.load_network(Path(model), device)
     tools = _Tools(
-        Swapper(net, config, to, mask, blend),
+        Swapper(partial(net, side=to), config, device, mask, blend),
         Detector(size=tracking.detect_size, threshold=tracking.threshold),
         Mesh(),
         tracking,
@@ -106,7 +109,11 @@ def convert(
     done = Converted(0, 0, 0, 0, "none")
     for given, wanted in pairs:
         alone = len(pairs) == 1
-        done += _convert_picture(given, wanted, tools, alone) if is_picture(given) else _convert_video(given, wanted, tools, alone)
+        done += (
+            _convert_picture(given, wanted, tools, alone)
+            if is_picture(given)
+            else _convert_video(given, wanted, tools, alone)
+        )
     if not done.swapped:
         raise InputError(f"No face was found in {source} ({done.frames} frames).")
     return done
@@ -170,7 +177,9 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, alone: bool) -> 
     return Converted(1, 1, int(bool(found)), int(not found), "none")
 
 
-def _swap(tracked: Iterator[tuple[VideoFrame, list[Face]]], swapper: Swapper) -> Iterator[tuple[VideoFrame, list[Face]]]:
+def _swap(
+    tracked: Iterator[tuple[VideoFrame, list[Face]]], swapper: Swapper
+) -> Iterator[tuple[VideoFrame, list[Face]]]:
     """Each frame with its new face, and the faces found in the old one."""
     for batch in batched(tracked, _BATCH):
         landmarks = [[face.landmarks for face in found] for _, found in batch]

