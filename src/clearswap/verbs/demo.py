@@ -206,10 +206,12 @@ def _tensor(frames: list[Frame]) -> Tensor:
 def _contact_sheet(measured: _Measured, columns: int = 6) -> Frame:
     """Rows of frame, swap and truth at moments spread over the clip."""
     moments = np.linspace(0, len(measured.frames) - 1, columns).astype(int)
-    rows: list[Frame] = [
-        np.hstack([row[i] for i in moments]) for row in (measured.frames, measured.swapped, measured.truth)
-    ]
-    return np.vstack([_captioned(row, text) for row, text in zip(rows, ("frame", "swap", "truth"), strict=True)])
+    named = {"frame": measured.frames, "swap": measured.swapped, "truth": measured.truth}
+    rows: list[Frame] = []
+    for name, frames in named.items():
+        row = np.concatenate([frames[i] for i in moments], 1)
+        rows.append(_captioned(row, name))
+    return np.concatenate(rows)
 
 
 def _captioned(row: Frame, text: str) -> Frame:
