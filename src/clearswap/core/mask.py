@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Points
+from clearswap.core.align import Frame, Points
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,19 @@ def hull(landmarks: Points, size: int) -> NDArray[np.uint8]:
     area = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(area, cv2.convexHull(np.round(landmarks).astype(np.int32)), 255)
     return area
+
+
+def only_face(face: Frame, landmarks: Points) -> Frame:
+    """An aligned face (S, S, 3) whose surroundings are painted over with its own mean colour.
+
+    What a network does not see it cannot mistake for the person: with hair and background in view, the encoder
+    soon tells the two persons apart by them, and one person's decoder gets latents that it was never taught.
+    And what it never has to draw does not show at the edge of a swap.
+    """
+    area = hull(landmarks, len(face))
+    colour = np.array(cv2.mean(face, area)[:3], np.float32)
+    soft = cv2.GaussianBlur(area, (0, 0), 0.01 * len(face)).astype(np.float32)[..., None] / 255
+    return np.round(colour + soft * (face - colour)).astype(np.uint8)
 
 
 def face_mask(landmarks: Points, size: int, config: MaskConfig) -> NDArray[np.float32]:

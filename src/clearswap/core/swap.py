@@ -13,7 +13,7 @@ from torch import Tensor
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
 from clearswap.core.blend import paste
 from clearswap.core.colour import match_colour
-from clearswap.core.mask import MaskConfig, face_mask
+from clearswap.core.mask import MaskConfig, face_mask, only_face
 from clearswap.core.model import ModelConfig
 
 
@@ -56,6 +56,8 @@ class Swapper:
         matrices = [zoomed(face_matrix(points, size), size, size, *part) for _, points in faces]
         squares = [align(frames[index], matrix, size) for (index, _), matrix in zip(faces, matrices, strict=True)]
         moved = [transform(points, matrix) for (_, points), matrix in zip(faces, matrices, strict=True)]
+        if self.model.only_face:
+            squares = [only_face(square, points) for square, points in zip(squares, moved, strict=True)]
         masks = np.stack([face_mask(points, size, self.mask) for points in moved])  # (B, S, S)
         patches = self._patches(np.stack(squares), masks)
         return _paste_all(frames, [index for index, _ in faces], patches, masks, matrices)

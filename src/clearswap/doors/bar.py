@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from clearswap.progress import Progress, Report
@@ -16,11 +16,10 @@ from clearswap.progress import Progress, Report
 def progress_bar(console: Console) -> Generator[Report]:
     """Yield a report that draws one bar for each stage. Off a terminal, one line for each finished stage."""
     columns = [
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=16),
         TextColumn("{task.fields[count]}"),
         TextColumn("[cyan]{task.fields[values]}"),
-        TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
     with Bars(*columns, console=console, refresh_per_second=4) as bars:

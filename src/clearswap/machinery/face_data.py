@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.core.align import Points
-from clearswap.core.mask import hull
+from clearswap.core.mask import hull, only_face
 from clearswap.core.model import ModelConfig
 from clearswap.machinery.faceset import read_faces
 
@@ -34,8 +34,9 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> Tensor
         scale = side / len(picture)
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
-        weight = pixel_weights(record.aligned_landmarks() * np.float32(scale), side, model)
-        faces.append(np.dstack([small, weight]))
+        landmarks = record.aligned_landmarks() * np.float32(scale)
+        shown = only_face(small, landmarks) if model.only_face else small
+        faces.append(np.dstack([shown, pixel_weights(landmarks, side, model)]))
     return torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous().to(device)
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, zoom
 from clearswap.core.mask import hull
 from clearswap.core.metrics import Placement, best_placement, psnr, ssim
 from clearswap.core.model import ModelConfig
-from clearswap.core.swap import Swapper
+from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.machinery import checkpoint
+from clearswap.machinery.device import used_device
 from clearswap.machinery.faceset import read_faces
 from clearswap.machinery.pictures import encode_picture
 from clearswap.machinery.plots import animate_previews, plot_losses
@@ -37,6 +39,7 @@ from clearswap.verbs.train import TrainConfig
 
 _EVERY = 4  # every n-th frame is measured
 _FINE = 256  # the lines to compare with are not held back by the model's own size
+_OWN_COLOURS = BlendConfig(colour=0.0)
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,19 @@ def _track(clip: Path) -> tuple[list[Frame], list[Points | None]]:
 
 
 def _table(measured: _Measured, work: Work) -> list[Line]:
-    """The swap beside three lines whose meaning is known."""
-    model, _ = checkpoint.read_about(work.model)
+    """The swap beside three lines whose meaning is known.
+
+    All but the video are measured without colour matching: the truth has person a's own skin, which a swap into
+    person b's head gives up on purpose.
+    """
+    device = used_device()
+    model, net = checkpoint.load_network(work.model, device)
+    swapped = Swapper(partial(net, side="a"), model, device, blend=_OWN_COLOURS)
     candidates = {
         "unswapped frame": measured.frames,
-        "still picture of a": _stills(measured, work, model),
-        "this swap": measured.swapped,
+        "a's average face, still": _stills(measured, work, model),
+        "this swap": swapped(measured.frames, [[points] for points in measured.landmarks]),
+        "this swap, in b's colours": measured.swapped,
         "a's own frame (ceiling)": _ceiling(measured, model),
     }
     return [_line(name, frames, measured) for name, frames in candidates.items()]
@@ -177,7 +187,7 @@ def _stills(measured: _Measured, work: Work, model: ModelConfig) -> list[Frame]:
         align(picture, _seen(np.eye(2, 3), len(picture), fine), _FINE) for _, picture in read_faces(work.faces_a)
     ]
     mean = _tensor([np.mean(squares, 0).astype(np.uint8)])
-    swapper = Swapper(lambda aligned: mean.expand_as(aligned), fine, torch.device("cpu"))
+    swapper = Swapper(lambda aligned: mean.expand_as(aligned), fine, torch.device("cpu"), blend=_OWN_COLOURS)
     return swapper(measured.frames, [[points] for points in measured.landmarks])
 
 
@@ -189,7 +199,8 @@ def _ceiling(measured: _Measured, model: ModelConfig) -> list[Frame]:
         measured.frames, measured.landmarks, measured.truth, measured.truth_landmarks, strict=True
     ):
         own = _tensor([align(truth, _seen(face_matrix(truth_points, _FINE), _FINE, fine), _FINE)])
-        results += Swapper(lambda _, own=own: own, fine, torch.device("cpu"))([frame], [[points]])
+        swapper = Swapper(lambda _, own=own: own, fine, torch.device("cpu"), blend=_OWN_COLOURS)
+        results += swapper([frame], [[points]])
     return results
 
 
@@ -209,7 +220,8 @@ def _contact_sheet(measured: _Measured, columns: int = 6) -> Frame:
     named = {"frame": measured.frames, "swap": measured.swapped, "truth": measured.truth}
     rows: list[Frame] = []
     for name, frames in named.items():
-        row = np.concatenate([frames[i] for i in moments], 1)
+        chosen: list[Frame] = [frames[int(i)] for i in moments]
+        row: Frame = np.concatenate(chosen, 1)
         rows.append(_captioned(row, name))
     return np.concatenate(rows)
 

@@ -90,8 +90,9 @@ def train(
     model_config = _choose_config(folder, config)
     data = [load_faces(Path(faces), model_config, device) for faces in (faces_a, faces_b)]
     report(Progress("train", note=describe_device(device)))
-    state = _start(folder, model_config, config.seed, device)
-    if state.counters.iteration:
+    state = start_training(model_config, config.seed, device)
+    if checkpoint.exists(folder):
+        checkpoint.resume(folder, state)
         report(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
     else:
         checkpoint.save(folder, state)  # a place that cannot be written is found out now
@@ -138,7 +139,8 @@ def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
     return replace(chosen, batch=config.batch) if config.batch else chosen
 
 
-def _start(folder: Path, model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
+def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
+    """A new network with its optimiser, before the first step."""
     torch.manual_seed(seed)
     net = to_device(build(model), device)
     average = copy.deepcopy(net).requires_grad_(False)
@@ -147,10 +149,7 @@ def _start(folder: Path, model: ModelConfig, seed: int, device: torch.device) ->
     else:
         optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
     generator = torch.Generator(device).manual_seed(seed)
-    state = TrainingState(model, net, average, optimizer, generator, Counters())
-    if checkpoint.exists(folder):
-        checkpoint.resume(folder, state)
-    return state
+    return TrainingState(model, net, average, optimizer, generator, Counters())
 
 
 class _Loop:
