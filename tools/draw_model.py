@@ -77,7 +77,8 @@ def draw(preset: str) -> None:
     start = draw_row(axes, [Layer("input", 3, config.size), *encoder], 0, 0)
     ends = [draw_row(axes, decoder, start + 0.5, middle) for middle in (1.75, -1.75)]
     for middle, name in ((1.75, "decoder a"), (-1.75, "decoder b")):
-        axes.annotate("", (start + 0.45, middle), (start - 0.05, 0), arrowprops={"arrowstyle": "->", "color": "#555555"})
+        arrow = {"arrowstyle": "->", "color": "#555555"}
+        axes.annotate("", (start + 0.45, middle), (start - 0.05, 0), arrowprops=arrow)
         axes.text(ends[0], middle, f" {name}\n {parameters(net.decoder_a) / 1e6:.2f} M", va="center", fontsize=8)
     axes.text(0, 1.6, f"encoder, shared\n{parameters(net.encoder) / 1e6:.2f} M parameters", fontsize=8)
     title = f"{preset}: {config.size} px, {parameters(net) / 1e6:.1f} M parameters (under each box: channels·side²)"

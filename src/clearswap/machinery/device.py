@@ -27,7 +27,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def to_device(net: SwapNet, device: torch.device) -> SwapNet:
-    """Move a network there, its weights laid out channels-last, as convolutions like them (benchmarks/layer_speed.py)."""
+    """Move a network there, its weights laid out channels-last, as convolutions like them."""
     anyhow: Any = net  # torch's stubs do not know that `to` takes both at once
     anyhow.to(device=device, memory_format=torch.channels_last)
     return net

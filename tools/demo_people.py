@@ -1,0 +1,270 @@
+"""Who the demo people are, and how one of them is put together for one frame.
+
+Neither ever lived: they are weights on the CC0 base mesh plus computed paint and hair.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+from demo_gl import Mesh, vertices
+from demo_head import (
+    PIVOT,
+    Array,
+    Ints,
+    Surface,
+    expression,
+    eyeball,
+    head_rotation,
+    identity,
+    lattice,
+    mask_at_points,
+    neck_weight,
+    openness,
+    rotation,
+    teeth,
+    template,
+    turned,
+)
+from demo_looks import Look, Strands, brows, hair, paint
+
+MACRO = "macrodetails/"
+SHAPES: dict[str, dict[str, float]] = {
+    "a": {  # a man of about forty: long square face, strong brow and nose, thin lips
+        MACRO + "caucasian-male-young": 0.75,
+        MACRO + "caucasian-male-old": 0.25,
+        MACRO + "universal-male-young-averagemuscle-averageweight": 1.0,
+        "head/head-rectangular": 0.35,
+        "chin/chin-width-incr": 0.25,
+        "chin/chin-prominent-incr": 0.35,
+        "chin/chin-height-incr": 0.1,
+        "chin/chin-cleft-incr": 0.3,
+        "nose/nose-hump-incr": 0.55,
+        "nose/nose-scale-depth-incr": 0.35,
+        "nose/nose-point-down": 0.25,
+        "nose/nose-width1-decr": 0.2,
+        "mouth/mouth-upperlip-height-decr": 0.35,
+        "mouth/mouth-lowerlip-height-decr": 0.2,
+        "mouth/mouth-scale-horiz-incr": 0.2,
+        "eyebrows/eyebrows-trans-forward": 0.4,
+        "eyebrows/eyebrows-trans-down": 0.25,
+        "eyes/*-eye-push1-in": 0.2,
+        "cheek/*-cheek-volume-decr": 0.4,
+        "cheek/*-cheek-bones-incr": 0.2,
+    },
+    "b": {  # a woman of about thirty: round face, wide nose, full lips, large eyes
+        MACRO + "african-female-young": 1.0,
+        MACRO + "universal-female-young-averagemuscle-averageweight": 1.0,
+        "head/head-oval": 0.6,
+        "head/head-scale-vert-incr": 0.2,
+        "chin/chin-width-decr": 0.4,
+        "chin/chin-triangle": 0.3,
+        "nose/nose-scale-horiz-incr": 0.25,
+        "nose/nose-flaring-incr": 0.25,
+        "nose/nose-curve-concave": 0.25,
+        "nose/nose-point-width-incr": 0.3,
+        "mouth/mouth-upperlip-volume-incr": 0.35,
+        "mouth/mouth-lowerlip-volume-incr": 0.35,
+        "mouth/mouth-upperlip-height-incr": 0.2,
+        "mouth/mouth-lowerlip-height-incr": 0.2,
+        "eyes/*-eye-height2-incr": 0.15,
+        "eyes/*-eye-scale-incr": 0.1,
+        "eyes/*-eye-corner2-up": 0.3,
+        "cheek/*-cheek-volume-incr": 0.1,
+        "head/head-invertedtriangular": 0.25,
+        "cheek/*-cheek-bones-incr": 0.5,
+        "eyebrows/eyebrows-angle-up": 0.3,
+    },
+}
+NAPE = ((88, 7.42), (97, 6.95), (120, 6.68), (180, 6.6))  # the hairline over the ear and down to the nape
+LOOKS = {
+    "a": Look(
+        skin=(0.83, 0.66, 0.56), flush=(0.82, 0.56, 0.49), shade=(0.60, 0.42, 0.38),
+        lips=(0.70, 0.43, 0.40), lip_shine=0.2, iris=((0.42, 0.40, 0.28), (0.30, 0.42, 0.52)),
+        hair=((0.20, 0.13, 0.08), (0.42, 0.29, 0.18)), hair_style="combed",
+        hairline=((0, 7.98), (16, 8.01), (30, 7.97), (38, 7.84), (45, 7.55), (49, 7.15), (57, 7.12), (61, 7.4), *NAPE),
+        brow=(0.19, 0.035, 0.036), stubble=0.7, freckles=0.5, lashes=1.0,
+    ),
+    "b": Look(
+        skin=(0.50, 0.335, 0.25), flush=(0.49, 0.28, 0.21), shade=(0.39, 0.245, 0.195),
+        lips=(0.45, 0.22, 0.21), lip_shine=0.5, iris=((0.26, 0.15, 0.08), (0.15, 0.09, 0.06)),
+        hair=((0.045, 0.035, 0.035), (0.13, 0.095, 0.08)), hair_style="curls",
+        hairline=((0, 8.02), (20, 8.02), (34, 7.93), (42, 7.75), (50, 7.45), (60, 7.38), *NAPE),
+        brow=(0.205, 0.06, 0.021), stubble=0.0, freckles=0.0, lashes=1.25,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cloth:
+    """The shirt, which belongs to the clip and not to the person."""
+
+    colour: tuple[float, float, float]
+    collar: tuple[float, float]  # height in dm, and how much it rises to the nape
+    knit: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What drives a head in one frame; both people understand the same moments."""
+
+    shapes: Mapping[str, float]  # face shape -> 0..1
+    pose: Array  # yaw, pitch, roll in radians
+    sway: Array  # dm, of the head
+    gaze: Array  # degrees to the person's left, up
+
+
+def _affine(start: Array, end: Array) -> Array:
+    """The best (4, 3) matrix from ``start`` to ``end``, both (N, 3): carries teeth with their jaw."""
+    return np.linalg.lstsq(np.c_[start, np.ones(len(start))], end, rcond=None)[0]
+
+
+def _ribbons(strands: Strands, roots: Array, normals: Array, turn: Array, on_face: float) -> tuple[Array, Ints]:
+    """Flat bands along the hairs that the vertex program turns towards the camera."""
+    line = roots[:, None] + strands.bend @ turn.T  # (S, K, 3)
+    count, steps = line.shape[:2]
+    along = np.gradient(line, axis=1)
+    t = np.linspace(0, 1, steps)
+    half = 0.5 * strands.width[:, None] * np.sqrt(np.clip(1.02 - t, 0, 1))
+    side = np.stack([half, -half], -1).ravel()
+    double = [np.repeat(x.reshape(-1, 3), 2, 0) for x in (line, along, np.repeat(normals, steps, 0))]
+    table = vertices(*double, np.tile(np.repeat(t, 2), count), side, np.repeat(strands.tone, 2 * steps), on_face)
+    triangles = lattice(steps, 2) + 2 * steps * np.arange(count)[:, None, None]
+    return table, triangles.reshape(-1, 3)
+
+
+class Person:
+    """A head with everything that does not change from frame to frame worked out once."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name, self.look, base = name, LOOKS[name], template()
+        self.points = identity(SHAPES[name])
+        middles = base.points[base.quads["body"]].mean(1)
+        self.skin = Surface(base.quads["body"][(middles[:, 1] > 4.4) & (np.abs(middles[:, 0]) < 2.4)])
+        self.tongue = Surface(base.quads["helper-tongue"])
+        self.rest = self.skin.refine(base.points)
+        fine = self.skin.refine(self.points)
+        self.masks = [np.clip(self.skin.refine(mask_at_points(m)), 0, 1) for m in ("lips", "inside-mouth")]
+        self.paint = paint(self.skin, self.look, seed)
+        self.brows = brows(self.skin, self.rest, fine, self.look, seed)
+        self.jaws = {upper: teeth(upper) for upper in (True, False)}
+        self._bake_openness()
+        self.fixed = [self._hair(fine, seed)]
+        self._keep_eyes()
+
+    def _bake_openness(self) -> None:
+        """Soft shadows in the folds for three faces; frames mix them by jaw and lids."""
+
+        def bake(shapes: Mapping[str, float]) -> Array:
+            coarse = self._shaped(shapes)
+            fine = self.skin.refine(coarse)
+            return openness(fine, self.skin.normals(fine), trimesh.Trimesh(fine, self.skin.triangles, process=False))
+
+        self.open_still = bake({})
+        self.open_jaw = bake({"jawOpen": 0.5}) - self.open_still
+        self.open_lids = bake({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}) - self.open_still
+
+    def _hair(self, fine: Array, seed: int) -> Mesh:
+        grown = hair(self.skin, self.rest, fine, self.look, seed)
+        roots, normals = self._rooted(grown, fine, self.skin.normals(fine))
+        table, triangles = _ribbons(grown, roots, normals, np.eye(3), 0.0)
+        shine = 1.0 if self.look.hair_style == "combed" else 0.5
+        return Mesh("hair", table, triangles, self.look.hair, (shine,), in_head=True, keep=True)
+
+    def _rooted(self, strands: Strands, fine: Array, normals: Array) -> tuple[Array, Array]:
+        at, weights = self.skin.triangles[strands.triangle], strands.weights[..., None]
+        return (fine[at] * weights).sum(1), (normals[at] * weights).sum(1)
+
+    def _keep_eyes(self) -> None:
+        ball, self.ball_triangles, self.ball_ways = eyeball()
+        self.ball_normals = trimesh.Trimesh(ball, self.ball_triangles, process=False).vertex_normals
+        self.balls = []
+        for side in "lr":
+            own = self.points[template().of(f"helper-{side}-eye")]
+            low, high = own.min(0), own.max(0)
+            radius = (high - low)[:2].mean() / 2
+            middle = np.array([*(low + high)[:2] / 2, high[2] - radius * 1.04])
+            self.balls.append((middle, radius, ball * radius))
+
+    def _shaped(self, shapes: Mapping[str, float]) -> Array:
+        return self.points + sum(w * expression(n) for n, w in shapes.items() if w)
+
+    def meshes(self, moment: Moment, cloth: Cloth) -> tuple[list[Mesh], Array]:
+        """Everything to draw, and the (4, 4) matrix that turns what is given in the head's axes."""
+        vector = head_rotation(moment.pose)
+        turn = np.eye(4)
+        turn[:3, :3] = rotation(vector)
+        turn[:3, 3] = PIVOT - turn[:3, :3] @ PIVOT + moment.sway
+        shaped = self._shaped(moment.shapes)
+        weight = neck_weight()
+        posed = turned(shaped, vector, weight) + moment.sway * (0.25 + 0.75 * weight[:, None])
+        fine = self.skin.refine(posed)
+        normals = self.skin.normals(fine)
+        shapes = moment.shapes
+        lids = (shapes.get("eyeBlinkLeft", 0) + shapes.get("eyeBlinkRight", 0)) / 2
+        free = np.clip(self.open_still + 2 * shapes.get("jawOpen", 0) * self.open_jaw + lids * self.open_lids, 0, 1)
+        skin = vertices(fine, normals, self.rest, free, *self.masks)
+        look = self.look
+        drawn = [Mesh("skin", skin, self.skin.triangles, (look.lips,), (look.lip_shine,), self.name, shadow=True)]
+        drawn += self._mouth(shaped, posed) + self._eyes(moment.gaze) + self.fixed
+        drawn += [self._cloth(fine, normals, free, cloth), self._lashes(posed)]
+        roots, skin_normals = self._rooted(self.brows, fine, normals)
+        table, triangles = _ribbons(self.brows, roots, skin_normals, turn[:3, :3], 1.0)
+        drawn.append(Mesh("hair", table, triangles, look.hair, (0.3,)))
+        return drawn, turn
+
+    def _mouth(self, shaped: Array, posed: Array) -> list[Mesh]:
+        drawn = []
+        gap = self._lip_gap(shaped)
+        for upper, (points, triangles, gum) in self.jaws.items():
+            own = template().of(f"helper-{'upper' if upper else 'lower'}-teeth")
+            at = np.c_[points, np.ones(len(points))] @ _affine(template().points[own], posed[own])
+            normals = trimesh.Trimesh(at, triangles, process=False).vertex_normals
+            drawn.append(Mesh("teeth", vertices(at, normals, points, gap, gum), triangles))
+        fine = self.tongue.refine(posed) - [0, 0.045, 0.03]  # lower than the package has it: it hid the teeth
+        rest = self.tongue.refine(template().points)
+        table = vertices(fine, self.tongue.normals(fine), rest, 0.65 * gap)
+        return [*drawn, Mesh("tongue", table, self.tongue.triangles)]
+
+    def _lip_gap(self, shaped: Array) -> float:
+        """How much light gets into the mouth, from the distance between the lips."""
+        base = template().points
+        inner = [int(np.argmin(((base - [0, y, 1.55]) ** 2).sum(1))) for y in (6.615, 6.588)]
+        distance = float(np.linalg.norm(np.subtract(*shaped[inner])))
+        return float(np.clip((distance - 0.01) / 0.10, 0.35, 0.95))
+
+    def _eyes(self, gaze: Array) -> list[Mesh]:
+        side, up = np.radians(gaze)
+        look = rotation(np.array([0, side, 0])) @ rotation(np.array([-up, 0, 0]))
+        drawn = []
+        for middle, _, ball in self.balls:
+            ways = self.ball_ways @ look.T
+            table = vertices(ball @ look.T + middle, self.ball_normals @ look.T, self.ball_ways, *ways.T)
+            drawn.append(Mesh("eye", table, self.ball_triangles, self.look.iris, in_head=True))
+        return drawn
+
+    def _lashes(self, posed: Array) -> Mesh:
+        """Upper and lower lashes of both eyes on the package's own lash strips."""
+        base, tables, faces, seen = template(), [], [], 0
+        for side in "lr":
+            middle = base.points[base.of(f"helper-{side}-eye")].mean(0)
+            for row, length in ((2, 1.0), (1, 0.5)):
+                quads = base.quads[f"helper-{side}-eyelashes-{row}"]
+                own, local = np.unique(quads, return_inverse=True)
+                along, out = ((c - c.min()) / np.ptp(c) for c in base.uv[own].T)
+                if np.corrcoef(out, np.linalg.norm(base.points[own] - middle, axis=1))[0, 1] < 0:
+                    out = 1 - out
+                rest = np.stack([along * 42 + 0.01, out, np.full(len(own), length * self.look.lashes)], -1)
+                tables.append(vertices(posed[own], np.zeros((len(own), 3)), rest))
+                faces.append(local.reshape(-1, 4)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3) + seen)
+                seen += len(own)
+        return Mesh("lash", np.concatenate(tables), np.concatenate(faces), (self.look.hair[0],))
+
+    def _cloth(self, fine: Array, normals: Array, free: Array, cloth: Cloth) -> Mesh:
+        height, slope = cloth.collar
+        below = (self.rest[:, 1] + slope * self.rest[:, 2] < height + 0.1)[self.skin.triangles].all(1)
+        table = vertices(fine + 0.035 * normals, normals, self.rest, free)
+        return Mesh(
+            "cloth", table, self.skin.triangles[below], (cloth.colour,), (height, slope, cloth.knit), shadow=True
+        )
