@@ -1,6 +1,7 @@
 """What single choices in the network cost, side by side: `python benchmarks/layer_speed.py`
 
-Each pair is run forwards and back in turn, ten times, in one process; the best time of each and their ratio are printed.
+Each pair is run forwards and back in turn, ten times, in one process; printed are the best time of each and their
+ratio.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def step(net: nn.Module, shape: tuple[int, ...], *, channels_last: bool = True) 
 def lite(*, channels_last: bool) -> Callable[[], object]:
     """A step of the lite network."""
     net = build(PRESETS["lite"])
-    both = nn.Sequential(net.encoder, net.decoder_a)
+    both = nn.Sequential(net.encoder, net.level_a, net.decoder_a)
     return step(both, (16, 3, 96, 96), channels_last=channels_last)
 
 

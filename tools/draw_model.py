@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from clearswap.core.model import PRESETS, build, parameters
 
 DOCS = Path(__file__).parent.parent / "docs"
-QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Sigmoid)  # shape nothing: not drawn
+QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid)  # shape nothing: not drawn
 COLOURS = {"Conv2d": "#4c78a8", "Linear": "#e45756", "PixelShuffle": "#54a24b", "PixelUnshuffle": "#54a24b"}
-COLOURS |= {"Residual": "#72b7b2", "Even": "#b0b0b0", "input": "#b0b0b0"}
+COLOURS |= {"Residual": "#72b7b2", "BatchNorm1d": "#f2a541", "Even": "#b0b0b0", "input": "#b0b0b0"}
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,11 @@ def draw(preset: str) -> None:
     net = build(config).eval()
     with torch.inference_mode():
         encoder, latent = layers(net.encoder, torch.rand(1, 3, config.size, config.size))
+        level, latent = layers(net.level_a, latent)
         decoder, _ = layers(net.decoder_a, latent)
     figure, axes = plt.subplots(figsize=(11, 4.2), layout="constrained")
     start = draw_row(axes, [Layer("input", 3, config.size), *encoder], 0, 0)
-    ends = [draw_row(axes, decoder, start + 0.5, middle) for middle in (1.75, -1.75)]
+    ends = [draw_row(axes, level + decoder, start + 0.5, middle) for middle in (1.75, -1.75)]
     for middle, name in ((1.75, "decoder a"), (-1.75, "decoder b")):
         arrow = {"arrowstyle": "->", "color": "#555555"}
         axes.annotate("", (start + 0.45, middle), (start - 0.05, 0), arrowprops=arrow)

@@ -37,6 +37,7 @@ class ModelConfig:
         face_weight: How many times more a pixel of the face counts than one around it; eyes and mouth count
             `detail_weight` times more again. 1 and 1 is the plain L1 loss.
         detail_weight: See `face_weight`.
+        structure_weight: How much the structural dissimilarity counts beside the L1 loss.
     """
 
     preset: str
@@ -49,6 +50,7 @@ class ModelConfig:
     batch: int
     face_weight: float = 1.0
     detail_weight: float = 1.0
+    structure_weight: float = 0.0
 
 
 PRESETS = {
@@ -68,28 +70,42 @@ PRESETS = {
         batch=16,
         face_weight=30,
         detail_weight=3,
+        structure_weight=0.5,
     ),
 }
 
 
 class SwapNet(nn.Module):
-    """One encoder, two decoders."""
+    """One encoder, two decoders, and between them two levels.
 
-    def __init__(self, encoder: nn.Module, decoder_a: nn.Module, decoder_b: nn.Module) -> None:
+    A level brings the latents of one person's faces to zero mean and unit spread (a batch normalisation of that
+    person's own). Whatever still tells the persons apart in the latents' averages is taken out there, and a
+    decoder gets from the other person what it knows from its own. The classic network has none.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, levels: tuple[nn.Module, nn.Module], decoders: tuple[nn.Module, nn.Module]
+    ) -> None:
         super().__init__()
-        self.encoder, self.decoder_a, self.decoder_b = encoder, decoder_a, decoder_b
+        self.encoder = encoder
+        self.level_a, self.level_b = levels
+        self.decoder_a, self.decoder_b = decoders
 
-    def forward(self, aligned: Tensor, side: Side) -> Tensor:
-        """`aligned` (B, 3, S, S) in 0..1, drawn as the person of `side`: the same shape and range."""
-        decoder = self.decoder_a if side == "a" else self.decoder_b
-        return decoder(self.encoder(aligned))
+    def forward(self, aligned: Tensor, seen: Side, drawn: Side) -> Tensor:
+        """Draw a face of person `seen` as person `drawn`: (B, 3, S, S) in 0..1 to the same shape and range."""
+        latent = self.encoder(aligned)
+        level = self.level_a if seen == "a" else self.level_b
+        decoder = self.decoder_a if drawn == "a" else self.decoder_b
+        return decoder(level(latent))
 
 
 def build(config: ModelConfig) -> SwapNet:
     """The untrained network of a preset."""
     if config.network == "classic":
-        return SwapNet(classic_encoder(), classic_decoder(), classic_decoder())
-    return SwapNet(lite_encoder(config.size), lite_decoder(), lite_decoder())
+        no_levels = (nn.Identity(), nn.Identity())
+        return SwapNet(classic_encoder(), no_levels, (classic_decoder(), classic_decoder()))
+    levels = (lite_level(), lite_level())
+    return SwapNet(lite_encoder(config.size), levels, (lite_decoder(config.size), lite_decoder(config.size)))
 
 
 # --- classic: layer for layer the well-known network -----------------------------------------------------
@@ -132,6 +148,9 @@ def classic_decoder() -> nn.Module:
 # --- lite: small, and made for the arithmetic that a CPU is good at --------------------------------------
 
 
+LATENT = 256  # numbers that describe a face
+
+
 class Even(nn.Module):
     """Takes each picture's own brightness, contrast and tint away: zero mean and unit spread in each colour.
 
@@ -172,7 +191,7 @@ def _grow(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def lite_encoder(size: int) -> nn.Module:
-    """(B, 3, S, S) to the latent (B, 96, S/16, S/16)."""
+    """(B, 3, S, S) to the latent (B, 256)."""
     cells = (size // 16) ** 2
     return nn.Sequential(
         Even(),
@@ -183,16 +202,22 @@ def lite_encoder(size: int) -> nn.Module:
         *_shrink(48, 96),  # (B, 96, S/8, S/8)
         *_shrink(96, 160),  # (B, 160, S/16, S/16)
         nn.Flatten(),
-        nn.Linear(160 * cells, 256),
-        nn.Linear(256, 96 * cells),
-        nn.Unflatten(1, (96, size // 16, size // 16)),
-        nn.LeakyReLU(0.1),
+        nn.Linear(160 * cells, LATENT),
     )
 
 
-def lite_decoder() -> nn.Module:
-    """The latent (B, 96, S/16, S/16) to a face (B, 3, S, S)."""
+def lite_level() -> nn.Module:
+    """The latents (B, 256) of one person to zero mean and unit spread."""
+    return nn.BatchNorm1d(LATENT, momentum=0.02, affine=False)
+
+
+def lite_decoder(size: int) -> nn.Module:
+    """The latent (B, 256) to a face (B, 3, S, S)."""
+    side = size // 16
     return nn.Sequential(
+        nn.Linear(LATENT, 96 * side * side),
+        nn.Unflatten(1, (96, side, side)),
+        nn.LeakyReLU(0.1),
         Residual(96),
         *_grow(96, 96),  # (B, 96, S/8, S/8)
         *_grow(96, 64),  # (B, 64, S/4, S/4)

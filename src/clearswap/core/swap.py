@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, tran
 from clearswap.core.blend import paste
 from clearswap.core.colour import match_colour
 from clearswap.core.mask import MaskConfig, face_mask, only_face
-from clearswap.core.model import ModelConfig
+from clearswap.core.model import ModelConfig, Side, SwapNet
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,18 @@ class BlendConfig:
     colour: float = 1.0
 
 
+def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Tensor]:
+    """What draws faces of the one person as the other, `to`."""
+    seen: Side = "b" if to == "a" else "a"
+    return partial(net, seen=seen, drawn=to)
+
+
 @dataclass(frozen=True)
 class Swapper:
     """Puts faces into frames: cuts out the aligned squares, has them drawn anew, fits them back in.
 
     `draw` gets aligned faces (B, 3, S, S) in 0..1 and returns patches of the same shape: a trained network's
-    `partial(net, side="a")`, or anything that is to be compared with it.
+    `drawer`, or anything that is to be compared with it.
     """
 
     draw: Callable[[Tensor], Tensor]

@@ -67,7 +67,13 @@ Needed once, before the first extract or convert.
 
 def make_app() -> App:
     """The command line's commands."""
-    app = App(name="clearswap", help=_HELP, result_action="return_value", help_format="plaintext")
+    app = App(
+        name="clearswap",
+        help=_HELP,
+        result_action="return_value",
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,  # `main` says what became of the work
+    )
     home = "clearswap.doors.commands"
     texts = {"extract": _EXTRACT, "train": _TRAIN, "convert": _CONVERT, "swap": _SWAP, "demo": _DEMO}
     for name, text in texts.items():
@@ -84,6 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     # ran 16 times slower while it span. Has to be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of tags that it does not know in pictures
     errors = Console(stderr=True, soft_wrap=True)
     try:
         make_app()(sys.argv[1:] if arguments is None else arguments)

@@ -8,6 +8,8 @@ whole, so a kill at any moment leaves the last saved state; it is never read thr
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from clearswap.core.model import ModelConfig, SwapNet, build
 from clearswap.errors import ModelError
 from clearswap.machinery.device import to_device
-from clearswap.machinery.whole import whole_file
+from clearswap.machinery.whole import output_errors, whole_file
 
 FILE = "model.safetensors"
 FORMAT = 1
@@ -48,8 +50,9 @@ class TrainingState:
 
 
 def exists(folder: Path) -> bool:
-    """Whether there is a model in `folder`."""
-    return (folder / FILE).is_file()
+    """Whether there is a model in `folder`. Raises `OutputError` for a place where none could be."""
+    with output_errors(folder):
+        return (folder / FILE).is_file()
 
 
 def save(folder: Path, state: TrainingState) -> None:
@@ -62,7 +65,18 @@ def save(folder: Path, state: TrainingState) -> None:
     tensors["generator"] = state.generator.get_state()
     about = {"format": FORMAT, "config": asdict(state.config), "counters": asdict(state.counters)}
     with whole_file(folder / FILE) as partial:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, {"clearswap": json.dumps(about)})
+        try:
+            save_file(
+                {k: v.detach().contiguous() for k, v in tensors.items()}, partial, {"clearswap": json.dumps(about)}
+            )
+        except SafetensorError as error:
+            raise _os_error(error) from error
+
+
+def _os_error(error: SafetensorError) -> Exception:
+    """Safetensors hides a failed write ("... (os error 28)") in an error of its own; this is the real one."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
 def read_about(folder: Path) -> tuple[ModelConfig, Counters]:
@@ -102,8 +116,11 @@ def resume(folder: Path, state: TrainingState) -> None:
     for name, parameter in state.net.named_parameters():
         start = f"{name}."
         own = {key.removeprefix(start): value for key, value in saved.items() if key.startswith(start)}
-        # a counter stays where Adam made it; the moments live beside their parameter
-        state.optimizer.state[parameter] = {k: v if v.dim() == 0 else v.to(parameter.device) for k, v in own.items()}
+        # a counter stays where Adam made it; the moments live beside their parameter and are laid out like it, for
+        # the fused step walks both in the order of memory
+        state.optimizer.state[parameter] = {
+            k: v if v.dim() == 0 else torch.empty_like(parameter).copy_(v) for k, v in own.items()
+        }
     if state.generator.device.type == "cpu" or torch.accelerator.is_available():
         state.generator.set_state(_read(folder, "generator")[""])
     state.counters = counters

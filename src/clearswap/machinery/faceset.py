@@ -63,10 +63,12 @@ def read_index(folder: Path) -> list[FaceRecord]:
         raise FacesetError(f"{folder} has no {INDEX}; make the face set anew with: clearswap extract CLIP -o {folder}")
     present = {path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
     records: list[FaceRecord] = []
-    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(index.read_bytes().splitlines(), 1):
         try:
             fields: dict[str, Any] = json.loads(line)
             record = FaceRecord(**fields)
+            if np.shape(record.landmarks) != (468, 2) or np.shape(record.matrix) != (2, 3):
+                raise ValueError("another number of points")
         except (ValueError, TypeError) as error:
             raise FacesetError(f"{index} is damaged in line {number}; make the face set anew.") from error
         if record.file in present:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -20,8 +23,10 @@ class Mesh:
     """The face mesh network: a square of a frame in, 468 landmarks and whether it is a face out (2.2 ms)."""
 
     def __init__(self, *, threads: int = 1) -> None:
-        self._net: Any = Interpreter(str(weights.find(weights.FACE_MESH)), num_threads=threads)
-        self._net.allocate_tensors()
+        path = weights.find(weights.FACE_MESH)
+        with _quiet_stderr():
+            self._net: Any = Interpreter(str(path), num_threads=threads)
+            self._net.allocate_tensors()
         self._input = self._net.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._net.get_output_details()]
 
@@ -37,6 +42,21 @@ class Mesh:
         points = self._net.get_tensor(self._outputs[0]).reshape(468, 3)[:, :2]
         logit = float(self._net.get_tensor(self._outputs[1]).item())
         return transform(points, invert(matrix)), 1 / (1 + float(np.exp(-logit)))
+
+
+@contextmanager
+def _quiet_stderr() -> Generator[None]:
+    """Silence LiteRT's remark on its own start ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU."): it
+    goes past Python to file descriptor 2, and no setting stops it.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def roi_of(landmarks: Points) -> Roi:

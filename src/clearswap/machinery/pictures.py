@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from clearswap.core.align import Frame
 from clearswap.errors import InputError
@@ -29,12 +30,15 @@ def read_picture(path: Path) -> Frame:
 
 
 def read_alpha(path: Path) -> NDArray[np.uint8] | None:
-    """The transparency (H, W) of a picture that has some, else None."""
+    """The transparency (H, W) of a picture that has some, upright as in `read_picture`, else None."""
     picture = _decode(path, cv2.IMREAD_UNCHANGED)
     if picture.ndim != 3 or picture.shape[2] != 4:
         return None
-    alpha = picture[..., 3]
-    return np.asarray(alpha if alpha.dtype == np.uint8 else alpha // 257, np.uint8)
+    try:
+        with Image.open(path) as again:  # OpenCV turns no picture upright that it reads with its transparency
+            return np.asarray(ImageOps.exif_transpose(again).convert("RGBA").getchannel("A"), np.uint8)
+    except OSError as error:
+        raise InputError(f"The transparency of {path} cannot be read; save it as an 8-bit PNG.") from error
 
 
 def encode_picture(picture: Frame, suffix: str, *, quality: int = 95) -> bytes:
@@ -53,7 +57,10 @@ def encode_picture(picture: Frame, suffix: str, *, quality: int = 95) -> bytes:
 def _decode(path: Path, mode: int) -> MatLike:
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the name.")
-    data = np.frombuffer(path.read_bytes(), np.uint8)  # cv2.imread cannot open every non-ASCII name on Windows
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)  # cv2.imread cannot open every non-ASCII name on Windows
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}).") from error
     if not len(data):
         raise InputError(f"{path} is empty (0 bytes); copy it again.")
     picture = cv2.imdecode(data, mode)

@@ -36,9 +36,7 @@ def draw_preview(net: SwapNet, model: ModelConfig, faces_a: Tensor, faces_b: Ten
 def _block(net: SwapNet, model: ModelConfig, faces: Tensor, own: Side, other: Side) -> Tensor:
     chosen = torch.linspace(0, len(faces) - 1, _FACES + 2)[1:-1].long()
     original = framed(faces[chosen.to(faces.device)][:, :3].float() / 255, model)
-    latent = net.encoder(original)
-    decoders = {"a": net.decoder_a, "b": net.decoder_b}
-    columns = torch.cat([original, decoders[own](latent), decoders[other](latent)], 3)  # (F, 3, S, 3 S)
+    columns = torch.cat([original, net(original, own, own), net(original, own, other)], 3)  # (F, 3, S, 3 S)
     return torch.cat(list(columns), 1)  # (3, F S, 3 S)
 
 

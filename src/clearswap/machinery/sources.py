@@ -21,16 +21,22 @@ def list_sources(inputs: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for given in inputs:
-        if given.is_dir():
-            found = sorted(path for path in given.iterdir() if _is_source(path))
-            if not found:
-                raise InputError(f"{given} holds no picture and no video; choose another folder.")
-            files += found
-        elif given.exists():
-            files.append(given)
-        else:
-            raise InputError(f"{given} does not exist; check the name.")
+        try:
+            files += _files_of(given)
+        except OSError as error:  # no permission, a name that is too long
+            raise InputError(f"{given} cannot be opened ({error.strerror}).") from error
     return files
+
+
+def _files_of(given: Path) -> list[Path]:
+    if given.is_dir():
+        found = sorted(path for path in given.iterdir() if _is_source(path))
+        if not found:
+            raise InputError(f"{given} holds no picture and no video; choose another folder.")
+        return found
+    if not given.exists():
+        raise InputError(f"{given} does not exist; check the name.")
+    return [given]
 
 
 def count_frames(source: Path) -> int:

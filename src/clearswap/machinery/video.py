@@ -72,7 +72,7 @@ def probe(path: Path) -> VideoInfo:
     """
     with open_video(path) as container:
         stream = container.streams.video[0]
-        packets, end = _count_packets(container, path)
+        packets, hidden, end = _count_packets(container, path)
         promised = stream.frames
         seconds = _promised_seconds(container)
         if packets < promised or (not promised and seconds and end < 0.9 * seconds - 1.0):
@@ -93,7 +93,7 @@ def probe(path: Path) -> VideoInfo:
             height=first.width if turned else first.height,
             rate=stream.average_rate or stream.guessed_rate or Fraction(25),
             time_base=stream.time_base or Fraction(1, 90000),
-            frames=packets,
+            frames=packets - hidden,
             pix_fmt=first.format.name,
             colorspace=int(context.colorspace),
             color_range=int(context.color_range),
@@ -127,21 +127,23 @@ def read_frames(path: Path, *, every: int = 1) -> Iterator[VideoFrame]:
             raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error
 
 
-def _count_packets(container: InputContainer, path: Path) -> tuple[int, float]:
-    """How many packets of the first video stream there are, and at which second the last one ends."""
+def _count_packets(container: InputContainer, path: Path) -> tuple[int, int, float]:
+    """How many packets of the first video stream there are, how many of them are decoded but not shown (what an
+    edit cut off), and at which second the last one ends.
+    """
     stream = container.streams.video[0]
-    count, end = 0, 0.0
+    count, hidden, end = 0, 0, 0.0
     try:
         for packet in container.demux(stream):
             if packet.size:
-                count += 1
+                count, hidden = count + 1, hidden + packet.is_discard
                 last = (packet.pts or packet.dts or 0) + (packet.duration or 0)
                 end = max(end, float(last * (packet.time_base or 0)))
     except FFmpegError as error:
         raise InputError(
             f"{path} is cut short or damaged after frame {count} ({error.strerror}); copy it again."
         ) from error
-    return count, end
+    return count, hidden, end
 
 
 def _promised_seconds(container: InputContainer) -> float:

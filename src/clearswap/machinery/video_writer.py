@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import av
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
 
+from clearswap.errors import OutputError
 from clearswap.machinery.video import VideoFrame, VideoInfo, open_video
+
+_BT709 = 1  # FFmpeg's AVCOL_SPC_BT709
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,17 @@ class EncodeConfig:
         crf: Quality of x264, 0 (lossless) to 51 (worst). What was not swapped keeps a PSNR of at least 41 dB
             at 12 and 39 dB at 16 (worst frame of two clips), of which the way through RGB takes its share
             (45 dB alone).
-        encoder_preset: x264's speed setting, "ultrafast" to "veryslow".
+        encoder_preset: x264's speed setting.
     """
 
     crf: int = 12
-    encoder_preset: str = "fast"
+    encoder_preset: Literal[
+        "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
+    ] = "fast"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise OutputError(f"A crf of {self.crf} is not possible; give one from 0 (lossless) to 51 (worst).")
 
 
 class VideoWriter:
@@ -42,6 +52,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, info: VideoInfo, config: EncodeConfig) -> None:
         self._info, self._to_yuv = info, VideoReformatter()
+        self._pts = -(2**62)
         self._closing = ExitStack()
         self._out: OutputContainer = self._closing.enter_context(
             av.open(str(path), "w", options={"movflags": "+faststart"})
@@ -55,7 +66,8 @@ class VideoWriter:
         self._stream.time_base = self._stream.codec_context.time_base = info.time_base
         context = self._stream.codec_context
         context.flags |= Flags.frame_duration  # else the last frame of a clip of uneven rate loses its length
-        context.colorspace, context.color_range = info.colorspace, info.color_range
+        self._colorspace = info.colorspace or _BT709  # 0 says RGB, which the output is not
+        context.colorspace, context.color_range = self._colorspace, info.color_range
         context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
         source = self._closing.enter_context(open_video(info.path))
         self._sound_packets = _SoundCopy(source, self._out)
@@ -78,10 +90,11 @@ class VideoWriter:
         encoded = self._to_yuv.reformat(
             picture,
             format=self._stream.pix_fmt,
-            dst_colorspace=self._info.colorspace,
+            dst_colorspace=self._colorspace,
             dst_color_range=self._info.color_range or None,
         )
-        encoded.pts, encoded.duration, encoded.time_base = frame.pts, frame.duration, self._info.time_base
+        self._pts = max(frame.pts, self._pts + 1)  # some files give two frames one time, which none may have here
+        encoded.pts, encoded.duration, encoded.time_base = self._pts, frame.duration, self._info.time_base
         self._sound_packets.mux_until(frame.time)
         self._out.mux(self._stream.encode(encoded))
 
@@ -93,6 +106,7 @@ class _SoundCopy:
         self._out = out
         self._streams: dict[int, Any] = {}
         self._encoded: set[int] = set()
+        self._sound_end = 0, Fraction(1, 1000)  # when the last decoded sound is over, in which time base
         for stream in source.streams.audio:
             if (
                 stream.codec_context.codec.canonical_name in out.supported_codecs
@@ -100,7 +114,7 @@ class _SoundCopy:
             ):
                 self._streams[stream.index] = out.add_stream_from_template(stream)
             else:
-                self._streams[stream.index] = out.add_stream("aac", rate=stream.rate, layout=stream.layout)
+                self._streams[stream.index] = out.add_stream("aac", rate=stream.rate, layout=_aac_layout(stream))
                 self._encoded.add(stream.index)
         self.how = "re-encoded" if self._encoded else "copied" if self._streams else "none"
         self._packets: Iterator[Any] = source.demux(*source.streams.audio) if self._streams else iter(())
@@ -118,6 +132,10 @@ class _SoundCopy:
         target = self._streams[packet.stream.index]
         if packet.stream.index in self._encoded:
             for sound in packet.decode():
+                if sound.pts is None:  # what some decoders give back at the very end
+                    sound.pts, sound.time_base = self._sound_end
+                base = sound.time_base
+                self._sound_end = sound.pts + round(sound.samples / (sound.sample_rate * base)), base
                 self._out.mux(target.encode(sound))
         elif packet.size:
             packet.stream = target
@@ -127,6 +145,12 @@ class _SoundCopy:
         for index in self._encoded:
             self._out.mux(self._streams[index].encode(None))
         self._encoded.clear()
+
+
+def _aac_layout(stream: Any) -> str:
+    """The loudspeakers of a sound track; old files only say how many, which AAC does not take."""
+    usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+    return usual.get(stream.channels, "stereo") if stream.layout.name.endswith("channels") else stream.layout.name
 
 
 def _pixel_format(info: VideoInfo) -> str:

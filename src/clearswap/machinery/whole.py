@@ -17,6 +17,7 @@ _REASONS = {
     errno.EACCES: "you may not write there; choose another place",
     errno.EPERM: "you may not write there; choose another place",
     errno.EROFS: "that disk is read-only; choose another place",
+    errno.ENOENT: "there is no such place; choose another",
     errno.ENOTDIR: "a part of that path is a file, not a folder; choose another place",
     errno.EISDIR: "there is a folder of that name; choose another name",
     errno.ENAMETOOLONG: "that name is too long; choose a shorter one",

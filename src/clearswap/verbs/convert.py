@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from clearswap.core.align import Frame
 from clearswap.core.mask import MaskConfig
 from clearswap.core.model import Side
-from clearswap.core.swap import BlendConfig, Swapper
+from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.errors import InputError, OutputError
 from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.detector import Detector
@@ -98,7 +97,7 @@ def convert(
     device = used_device()
     config, net = checkpoint.load_network(Path(model), device)
     tools = _Tools(
-        Swapper(partial(net, side=to), config, device, mask, blend),
+        Swapper(drawer(net, to), config, device, mask, blend),
         Detector(size=tracking.detect_size, threshold=tracking.threshold),
         Mesh(),
         tracking,
@@ -122,6 +121,11 @@ def convert(
 def _pair(source: Path, output: Path) -> list[tuple[Path, Path]]:
     """Each input file with its output. Raises before any work for outputs that cannot be."""
     files = list_sources([source])
+    with output_errors(output):
+        return _checked_pairs(source, files, output)
+
+
+def _checked_pairs(source: Path, files: list[Path], output: Path) -> list[tuple[Path, Path]]:
     if source.is_dir():
         if output.is_file():
             raise OutputError(f"{output} is a file; a folder of inputs needs a folder as output.")

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, zoom
 from clearswap.core.mask import hull
 from clearswap.core.metrics import Placement, best_placement, psnr, ssim
 from clearswap.core.model import ModelConfig
-from clearswap.core.swap import BlendConfig, Swapper
+from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.machinery import checkpoint
 from clearswap.machinery.device import used_device
 from clearswap.machinery.faceset import read_faces
@@ -139,10 +138,14 @@ class _Measured:
         )
 
     def areas(self) -> Tensor:
-        """The truth's face area (B, 1, H, W) in 0..1."""
+        """The part of the truth's face that every candidate replaces (B, 1, H, W), 0 or 1: inside the truth's
+        landmarks, and inside person b's drawn in by a sixth, where no mask is soft."""
         height = self.truth[0].shape[0]
-        hulls = [hull(points, height) for points in self.truth_landmarks]
-        return torch.from_numpy(np.stack(hulls))[:, None].float() / 255
+        areas: list[Frame] = []
+        for points, true in zip(self.landmarks, self.truth_landmarks, strict=True):
+            inner = points.mean(0) + (points - points.mean(0)) * np.float32(5 / 6)
+            areas.append(np.minimum(hull(inner, height), hull(true, height)))
+        return torch.from_numpy(np.stack(areas))[:, None].float() / 255
 
 
 def _track(clip: Path) -> tuple[list[Frame], list[Points | None]]:
@@ -158,7 +161,7 @@ def _table(measured: _Measured, work: Work) -> list[Line]:
     """
     device = used_device()
     model, net = checkpoint.load_network(work.model, device)
-    swapped = Swapper(partial(net, side="a"), model, device, blend=_OWN_COLOURS)
+    swapped = Swapper(drawer(net, "a"), model, device, blend=_OWN_COLOURS)
     candidates = {
         "unswapped frame": measured.frames,
         "a's average face, still": _stills(measured, work, model),

@@ -36,6 +36,12 @@ class ExtractConfig:
     size: int = 256
     every: int = 1
 
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 4096:
+            raise InputError(f"A size of {self.size} pixels is not possible; give one from 16 to 4096.")
+        if self.every < 1:
+            raise InputError(f"Every {self.every}th frame is not possible; give 1 or more.")
+
 
 @dataclass(frozen=True)
 class Extracted:

@@ -10,6 +10,7 @@ from clearswap.errors import OutputError
 from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.faceset import INDEX
 from clearswap.machinery.tracker import TrackConfig
+from clearswap.machinery.whole import output_errors
 from clearswap.progress import Progress, Report, silent
 from clearswap.verbs.convert import Converted, convert
 from clearswap.verbs.extract import extract
@@ -58,8 +59,9 @@ def swap(
     target = Path(output)
     credentials.require_signable(target)
     folders = Work(Path(work) if work is not None else target.with_name(f"{target.stem}-work"))
-    if folders.folder.is_file():
-        raise OutputError(f"{folders.folder} is a file; give another working folder.")
+    with output_errors(folders.folder):
+        if folders.folder.is_file():
+            raise OutputError(f"{folders.folder} is a file; give another working folder.")
     for clip, faces in ((a, folders.faces_a), (b, folders.faces_b)):
         if not (faces / INDEX).is_file():
             extract([clip], faces, tracking=tracking, report=report)

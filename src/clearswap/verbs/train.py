@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from clearswap.core.augment import AugmentConfig, augment
-from clearswap.core.losses import weighted_l1
+from clearswap.core.losses import dissimilarity, weighted_l1
 from clearswap.core.model import PRESETS, ModelConfig, build, parameters
 from clearswap.errors import ModelError
 from clearswap.machinery import checkpoint
@@ -100,17 +100,21 @@ def train(
 
 
 def train_step(state: TrainingState, data: list[Tensor], augmentation: AugmentConfig) -> Tensor:
-    """One step on a batch of each person; returns the two losses (2,) without waiting for the device."""
+    """One step on a batch of each person; returns the two L1 losses (2,) without waiting for the device."""
     model, generator = state.config, state.generator
     losses: list[Tensor] = []
+    extra = torch.zeros((), device=data[0].device)
     for faces, side in zip(data, ("a", "b"), strict=True):
         chosen = torch.randint(len(faces), (model.batch,), generator=generator, device=faces.device)
         inputs, targets = augment(faces[chosen].float() / 255, model, augmentation, generator)
-        output = state.net(inputs.contiguous(memory_format=torch.channels_last), side)
-        losses.append(weighted_l1(output, targets[:, :3], targets[:, 3:]))
+        output = state.net(inputs.contiguous(memory_format=torch.channels_last), side, side)
+        target, weight = targets[:, :3], targets[:, 3:]
+        losses.append(weighted_l1(output, target, weight))
+        if model.structure_weight:
+            extra = extra + model.structure_weight * dissimilarity(output, target, weight)
     both = torch.stack(losses)
     state.optimizer.zero_grad()
-    both.sum().backward()
+    (both.sum() + extra).backward()
     state.optimizer.step()
     _average(state)
     state.counters.iteration += 1
@@ -124,6 +128,8 @@ def _average(state: TrainingState) -> None:
     decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
     for average, value in zip(state.average.parameters(), state.net.parameters(), strict=True):
         average.lerp_(value, 1 - decay)
+    for kept, latest in zip(state.average.buffers(), state.net.buffers(), strict=True):
+        kept.copy_(latest)
 
 
 def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
@@ -136,6 +142,8 @@ def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
                 f"{folder} holds a {chosen.preset} model, not {config.preset}; "
                 "leave --preset out or choose another folder."
             )
+    if config.batch is not None and config.batch < 2:
+        raise ModelError(f"A batch of {config.batch} is too small to learn from; give --batch 2 or more.")
     return replace(chosen, batch=config.batch) if config.batch else chosen
 
 

@@ -1,0 +1,210 @@
+"""What tests are made of: clips of every kind, ways to read files back, and the command line as people run it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.audio.frame import AudioFrame
+from numpy.typing import NDArray
+
+from clearswap.machinery.video import probe, read_frames
+
+Picture = NDArray[np.uint8]
+
+
+def scene(index: int, width: int, height: int) -> Picture:
+    """A smooth picture that moves with `index`; up, down, left and right all differ."""
+    y, x = np.mgrid[:height, :width]
+    red = 255 * x / max(width - 1, 1)
+    green = 255 * y / max(height - 1, 1)
+    blue = 127 + 100 * np.sin(x / 9 + y / 17 + index / 3)
+    return np.stack([red, green, blue], 2).astype(np.uint8)
+
+
+def write_clip(
+    path: Path,
+    frames: int = 20,
+    *,
+    size: tuple[int, int] = (96, 64),
+    rate: Fraction | int = 25,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    times: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    sound: str | None = None,
+    faststart: bool = False,
+    picture: Callable[[int, int, int], Picture] = scene,
+) -> Path:
+    """Write a clip; `times` are frame times in units of `time_base`, for clips of uneven rate."""
+    width, height = size
+    time_base = time_base or (Fraction(1, 1000) if times is not None else None)
+    options = {"movflags": "+faststart"} if faststart else {}
+    with av.open(str(path), "w", options=options) as out:
+        stream: Any = out.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        if codec == "libx264":
+            stream.options = {"crf": "10", "preset": "ultrafast"}
+        if time_base is not None:
+            stream.time_base = stream.codec_context.time_base = time_base
+        track: Any = out.add_stream(sound, rate=44100, layout="stereo") if sound else None
+        if sound == "wmav2":
+            track.bit_rate = 128_000
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(index, width, height), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[index], time_base
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        if track is not None:
+            for samples in sine(frames / float(rate)):
+                out.mux(track.encode(samples))
+            out.mux(track.encode(None))
+    return path
+
+
+def sine(seconds: float, rate: int = 44100) -> Iterator[AudioFrame]:
+    """A rising tone in stereo, in frames of 1024 samples."""
+    count = int(seconds * rate) // 1024 * 1024
+    t = np.arange(count) / rate
+    wave = (9000 * np.sin(2 * np.pi * (300 + 200 * t) * t)).astype(np.int16)
+    for start in range(0, count, 1024):
+        both = np.repeat(wave[start : start + 1024], 2)[None]
+        frame = AudioFrame.from_ndarray(both, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        yield frame
+
+
+def cut_clip(source: Path, path: Path, start: int, stop: int) -> Path:
+    """Frames `start` to `stop` of a clip, encoded anew at its rate; without sound."""
+    pictures = [frame.picture for frame in read_frames(source) if start <= frame.index < stop]
+    height, width = pictures[0].shape[:2]
+    return write_clip(
+        path, len(pictures), size=(width, height), rate=probe(source).rate, picture=lambda i, _w, _h: pictures[i]
+    )
+
+
+def head_of_clip(source: Path, path: Path, frames: int) -> Path:
+    """The first frames of a clip (a few more where they depend on each other), packets untouched, with their sound."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as out:
+        video = given.streams.video[0]
+        tracks: dict[int, Any] = {
+            stream.index: out.add_stream_from_template(stream) for stream in [video, *given.streams.audio]
+        }
+        packets = [packet for packet in given.demux() if packet.size and packet.stream.index in tracks]
+        shown = [packet.pts for packet in packets if packet.stream is video]  # in the order of decoding
+        step = min(abs(one - other) for one, other in itertools.pairwise(shown))
+        while max(shown[:frames]) - min(shown[:frames]) != (frames - 1) * step:
+            frames += 1
+        end = float((max(shown[:frames]) + step) * Fraction(video.time_base))
+        for packet in packets:
+            is_video = packet.stream is video
+            if packet.pts in shown[:frames] if is_video else float(packet.pts * packet.time_base) < end:
+                packet.stream = tracks[packet.stream.index]
+                out.mux(packet)
+    return path
+
+
+def turn_by_matrix(path: Path, degrees: int) -> Path:
+    """Give the picture track of an MP4 a display matrix, as phones do: shown turned clockwise by `degrees`."""
+    data = bytearray(path.read_bytes())
+    width, height = probe(path).width, probe(path).height
+    one = 1 << 16
+    turns = {
+        90: (0, one, 0, -one, 0, 0, height * one, 0, 1 << 30),
+        180: (-one, 0, 0, 0, -one, 0, width * one, height * one, 1 << 30),
+        270: (0, -one, 0, one, 0, 0, 0, width * one, 1 << 30),
+    }
+    header = data.index(b"tkhd")  # the picture track comes first
+    assert data[header + 4] == 0, "a version 0 header"
+    data[header + 44 : header + 80] = struct.pack(">9i", *turns[degrees])
+    path.write_bytes(data)
+    return path
+
+
+def sound_packets(path: Path) -> list[bytes]:
+    """The bytes of each packet of the first sound track."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
+
+
+def pictures_of(path: Path) -> list[Picture]:
+    """Every frame of a clip, as Clearswap reads it."""
+    return [frame.picture for frame in read_frames(path)]
+
+
+def ticks_of(path: Path) -> list[Fraction]:
+    """The exact time in seconds of each frame, read with PyAV alone."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [(frame.pts or 0) * Fraction(stream.time_base or 0) for frame in container.decode(stream)]
+
+
+def psnr(one: NDArray[Any], other: NDArray[Any], where: NDArray[np.bool_] | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of two pictures of bytes, over the pixels `where`."""
+    difference = (one.astype(np.float64) - other.astype(np.float64)) ** 2
+    error = float((difference if where is None else difference[where]).mean())
+    return 99.0 if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+def save_picture(path: Path, picture: NDArray[Any]) -> Path:
+    """Write RGB, RGBA or grey pixels of 8 or 16 bits, whatever the path's name."""
+    order = {2: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[picture.shape[2] if picture.ndim == 3 else 2]
+    done, data = cv2.imencode(path.suffix, picture if order is None else cv2.cvtColor(picture, order))
+    assert done
+    path.write_bytes(data.tobytes())
+    return path
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def sentence(self) -> str:
+        """The one sentence that a user's mistake must end in: exit code 2, nothing else on stderr."""
+        assert self.code == 2, self
+        # libpng and libjpeg say a word of their own on broken pictures, past Python
+        lines = [line for line in self.err.splitlines() if line and not line.startswith(("libpng", "Corrupt JPEG"))]
+        assert len(lines) == 1, self
+        assert lines[0].startswith("clearswap: "), self
+        assert "Traceback" not in self.out + self.err, self
+        return lines[0]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line of `clearswap` in this Python."""
+    return [sys.executable, "-m", "clearswap", *map(str, arguments)]
+
+
+def run(*arguments: str | Path, timeout: float = 300, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run `clearswap` as a process of its own."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Every file and folder below `folder`, hidden ones included."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

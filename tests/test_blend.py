@@ -1,0 +1,126 @@
+"""Blending: the face is laid where it belongs, and not one bit changes elsewhere."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clearswap.core.align import Matrix, align, invert, transform
+from clearswap.core.blend import box_of_square, paste
+from clearswap.core.mask import MaskConfig, face_mask
+from clearswap.core.model import ModelConfig
+from clearswap.core.swap import BlendConfig, Swapper
+from makers import psnr, scene
+
+SIZE = 64
+
+
+def placed(angle: float, scale: float, x: float, y: float) -> Matrix:
+    """The matrix that brings a square around (x, y) of the frame to the aligned square."""
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([turn, SIZE / 2 - turn @ (x, y)])
+
+
+def circle() -> np.ndarray:
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    landmarks = SIZE / 2 + 0.42 * SIZE * np.stack([np.cos(angles), np.sin(angles)], 1)
+    return face_mask(landmarks.astype(np.float32), SIZE, MaskConfig())
+
+
+PLACES = (st.floats(-np.pi, np.pi), st.floats(0.3, 3), st.floats(-40, 200), st.floats(-40, 140))
+
+
+@given(*PLACES)
+def test_outside_the_mask_not_one_bit_changes(angle: float, scale: float, x: float, y: float) -> None:
+    frame, matrix, mask = scene(1, 160, 100), placed(angle, scale, x, y), circle()
+    result = paste(frame, np.ones((SIZE, SIZE, 3), np.float32), mask, matrix)
+    reached = cv2.warpAffine((mask > 0).astype(np.float32), invert(matrix), (160, 100)) > 0
+    assert result.shape == frame.shape
+    assert result.dtype == np.uint8
+    assert np.array_equal(result[~reached], frame[~reached])
+
+
+@given(*PLACES)
+def test_a_face_pasted_where_it_was_cut_out_is_nearly_the_same(angle: float, scale: float, x: float, y: float) -> None:
+    frame, matrix = scene(1, 160, 100), placed(angle, scale, x, y)
+    square = align(frame, matrix, SIZE)
+    assert psnr(paste(frame, square.astype(np.float32) / 255, circle(), matrix), frame) > 35
+
+
+@given(st.floats(-np.pi, np.pi), st.floats(0.5, 2), st.floats(60, 100), st.floats(40, 60))
+def test_a_colour_lands_in_the_middle_of_the_face(angle: float, scale: float, x: float, y: float) -> None:
+    red = np.zeros((SIZE, SIZE, 3), np.float32)
+    red[..., 0] = 1
+    result = paste(scene(1, 160, 100), red, circle(), placed(angle, scale, x, y))
+    assert result[round(y), round(x)].tolist() == [255, 0, 0]
+
+
+def test_values_beyond_the_range_are_clipped_not_wrapped() -> None:
+    frame = np.full((80, 80, 3), 128, np.uint8)
+    for value, wanted in ((1.7, 255), (-0.5, 0)):
+        result = paste(frame, np.full((SIZE, SIZE, 3), value, np.float32), circle(), placed(0, 1, 40, 40))
+        assert result[40, 40].tolist() == [wanted] * 3
+
+
+def test_the_frame_given_is_never_changed() -> None:
+    frame = scene(1, 80, 80)
+    before = frame.copy()
+    paste(frame, np.zeros((SIZE, SIZE, 3), np.float32), circle(), placed(0, 1, 40, 40))
+    assert np.array_equal(frame, before)
+
+
+@given(*PLACES)
+def test_the_box_holds_the_whole_square(angle: float, scale: float, x: float, y: float) -> None:
+    matrix = placed(angle, scale, x, y)
+    left, top, right, bottom = box_of_square(matrix, SIZE, (100, 160, 3))
+    assert left >= 0
+    assert right <= 160
+    edge = np.linspace(0, SIZE, 9)
+    square = transform(np.stack(np.meshgrid(edge, edge), -1).reshape(-1, 2).astype(np.float32), invert(matrix))
+    seen = square[((square >= 0) & (square <= (159, 99))).all(1)]
+    assert ((seen >= (left - 0.01, top - 0.01)) & (seen <= (right + 0.01, bottom + 0.01))).all()
+
+
+CONFIG = ModelConfig("test", "lite", size=SIZE, coverage=0.8, drop=0.0, only_face=False, learning_rate=1e-3, batch=2)
+
+
+def face(x: float, y: float, width: float) -> np.ndarray:
+    """468 landmarks of something like a face: an oval, with eyes, nose and mouth where they usually are."""
+    random = np.random.default_rng(0)
+    angles = random.uniform(0, 2 * np.pi, 468)
+    radius = np.sqrt(random.uniform(0, 1, 468))
+    points = np.stack([np.cos(angles) * radius * width / 2, np.sin(angles) * radius * width * 0.65], 1)
+    from clearswap.core.align import MEAN_FACE, MESH_TO_68, STEADY
+
+    points[MESH_TO_68[STEADY]] = (MEAN_FACE - 0.5) * width * 0.8
+    return (points + (x, y)).astype(np.float32)
+
+
+def test_a_swapper_that_draws_what_it_gets_changes_next_to_nothing() -> None:
+    frame = scene(1, 200, 160)
+    swapper = Swapper(lambda aligned: aligned, CONFIG, torch.device("cpu"), blend=BlendConfig(colour=1.0))
+    (result,) = swapper([frame], [[face(100, 80, 70)]])
+    assert psnr(result, frame) > 40
+
+
+def test_a_swapper_gives_each_frame_its_own_faces_in_one_batch() -> None:
+    batches: list[int] = []
+
+    def draw(aligned: torch.Tensor) -> torch.Tensor:
+        batches.append(len(aligned))
+        return 1 - aligned
+
+    frames = [scene(i, 200, 160) for i in range(3)]
+    swapper = Swapper(draw, CONFIG, torch.device("cpu"), blend=BlendConfig(colour=0))
+    results = swapper(frames, [[face(60, 80, 60), face(140, 80, 50)], [], [face(100, 80, 70)]])
+    assert batches == [3]
+    assert (results[0][80, 60] != frames[0][80, 60]).any()
+    assert (results[0][80, 140] != frames[0][80, 140]).any()
+    assert np.array_equal(results[1], frames[1])
+    assert (results[2][80, 100] != frames[2][80, 100]).any()
+    assert swapper([frames[0]], [[]])[0] is frames[0]
+    assert batches == [3]  # no face, no work

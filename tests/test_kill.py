@@ -1,0 +1,138 @@
+"""kill -9 at any moment: the model on disk always loads, and no output is there unless it is whole."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import clearswap
+from clearswap.machinery import checkpoint, credentials
+from clearswap.machinery.identity import load_or_make
+from clearswap.machinery.video import probe
+from makers import command, head_of_clip, left_behind, pictures_of, run
+
+KILLS = 10
+
+
+def kill_after(arguments: list[str], seconds: float) -> bool:
+    """Start a command, kill it after a while; whether it was still running."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False
+
+
+def seconds_to(arguments: list[str], path: Path) -> tuple[float, float]:
+    """How long a command takes to make `path`, and to its end."""
+    begun, made = time.monotonic(), 0.0
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        made = made or (time.monotonic() - begun) * path.exists()
+        time.sleep(0.02)
+    assert process.returncode == 0
+    return made or time.monotonic() - begun, time.monotonic() - begun
+
+
+def test_a_model_survives_being_killed_at_any_moment(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    """Saved in every step, so that most kills land while a file is written."""
+    model, moments = tmp_path / "model", random.Random(1)
+    arguments = command("train", faces_a, faces_b, "-o", model, "--batch", "2", "--save-every", "1", "--minutes", "60")
+    clearswap.train(faces_a, faces_b, model, config=clearswap.TrainConfig(iterations=1, batch=2))
+    before, during_a_save = 1, 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        began = checkpoint.read_about(model)[1].iteration
+        while checkpoint.read_about(model)[1].iteration == began:  # reading while it is being replaced
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+        during_a_save += any(".partial" in name for name in left_behind(model))
+        _, counters = checkpoint.read_about(model)
+        assert counters.iteration > before
+        checkpoint.load_network(model, torch.device("cpu"))
+        before = counters.iteration
+    print(f"{during_a_save} of {KILLS} kills came while a file was being written")
+    done = clearswap.train(faces_a, faces_b, model, config=clearswap.TrainConfig(iterations=before + 2, batch=2))
+    assert done.iterations == before + 2
+    assert not any(".partial" in name for name in left_behind(model))
+
+
+@pytest.fixture(scope="module")
+def clip(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return head_of_clip(demo_clips / "person_b.mp4", tmp_path_factory.mktemp("clip") / "clip.mp4", 40)
+
+
+def test_a_conversion_that_is_killed_leaves_no_half_output(model: Path, clip: Path, tmp_path: Path) -> None:
+    folder, moments = tmp_path / "out", random.Random(2)
+    output = folder / "out.mp4"
+    arguments = command("convert", model, clip, "-o", output, "--to", "a")
+    working, whole = seconds_to(arguments, folder)
+    output.unlink()
+    killed = 0
+    for number in range(KILLS):
+        # spread from the first file written to a little past the end
+        moment = working + (whole * 1.02 - working) * (number + moments.random()) / KILLS
+        killed += kill_after(arguments, moment)
+        if output.exists():
+            assert_whole(output, clip)
+            output.unlink()
+    assert killed >= KILLS // 2
+    assert run("convert", model, clip, "-o", output, "--to", "a").code == 0
+    assert_whole(output, clip)
+    assert left_behind(folder) == ["out.mp4"]
+
+
+def assert_whole(output: Path, clip: Path) -> None:
+    assert len(pictures_of(output)) == probe(clip).frames
+    assert credentials.read(output, load_or_make())["state"] == "Trusted"
+
+
+def test_an_extraction_that_is_killed_leaves_no_half_face_set(demo_clips: Path, tmp_path: Path) -> None:
+    output, partial = tmp_path / "set", tmp_path / ".set.partial"
+    arguments = command("extract", demo_clips / "person_a.mp4", "-o", output)
+    for delay in (0.0, 1.0):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not any(partial.glob("*.jpg")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        assert not output.exists()
+    assert run("extract", demo_clips / "person_a.mp4", "-o", output, "--every", "20").code == 0
+    assert left_behind(tmp_path)[0] == "set"
+    assert len(list(output.glob("*.jpg"))) == 15
+
+
+@pytest.mark.parametrize("verb", ["extract", "convert"])
+@pytest.mark.parametrize("delay", [0.0, 0.7])
+def test_ctrl_c_ends_at_once_in_one_sentence_and_cleans_up(
+    model: Path, demo_clips: Path, tmp_path: Path, verb: str, delay: float
+) -> None:
+    clip, home = demo_clips / "person_b.mp4", tmp_path / "new"
+    arguments: dict[str, list[str | Path]] = {
+        "extract": ["extract", clip, "-o", home / "set"],
+        "convert": ["convert", model, clip, "-o", home / "out.mp4", "--to", "a", "--encoder-preset", "veryslow"],
+    }
+    process = subprocess.Popen(command(*arguments[verb]), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (home.is_dir() and left_behind(home)):  # work has begun
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip() == "clearswap: stopped; nothing half-written was left behind."
+    assert left_behind(tmp_path) == ["new"]

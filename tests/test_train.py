@@ -1,0 +1,261 @@
+"""Training: it learns, stops when asked, goes on exactly where it stopped, and says how far it is."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import clearswap
+from clearswap import TrainConfig
+from clearswap.core.model import PRESETS
+from clearswap.machinery import checkpoint
+from clearswap.machinery.faceset import read_faces
+from clearswap.machinery.history import COLUMNS, History, read_history
+from clearswap.machinery.pictures import read_picture
+from makers import Ran, command, left_behind
+
+
+def contents(model: Path) -> dict[str, torch.Tensor]:
+    with safe_open(model / checkpoint.FILE, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def iterations(model: Path) -> int:
+    return checkpoint.read_about(model)[1].iteration
+
+
+def test_a_run_leaves_a_model_a_preview_and_a_history(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    config = TrainConfig(iterations=7, batch=2, save_every=3, preview_seconds=0)
+    done = clearswap.train(faces_a, faces_b, tmp_path / "new" / "model", config=config)
+    model = tmp_path / "new" / "model"
+    assert (done.iterations, done.images) == (7, 7 * 2 * 2)
+    assert done.seconds > 0
+    about, counters = checkpoint.read_about(model)
+    assert (about.preset, counters.iteration, counters.images) == ("lite", 7, 28)
+    preview = read_picture(model / "preview.jpg")
+    assert preview.shape[0] == 512
+    assert preview.std() > 20
+    kept = [name for name in left_behind(model) if name.startswith("history/")]
+    assert kept
+    rows = read_history(model)
+    assert rows[-1][0] == 7
+    assert (model / "history.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert set(left_behind(model)) == {"model.safetensors", "preview.jpg", "history.csv", "history", *kept}
+
+
+def test_the_same_seed_gives_the_same_model_and_another_does_not(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    for name, seed in (("one", 3), ("again", 3), ("other", 4)):
+        config = TrainConfig(iterations=2, batch=2, seed=seed)
+        clearswap.train(faces_a, faces_b, tmp_path / name, config=config)
+    one, again, other = (contents(tmp_path / name) for name in ("one", "again", "other"))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_twenty_iterations_are_ten_and_ten_bit_for_bit(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    """Nothing that training depends on is missing from the file: weights, averages, moments, random numbers."""
+    clearswap.train(faces_a, faces_b, tmp_path / "once", config=TrainConfig(iterations=20, batch=2))
+    clearswap.train(faces_a, faces_b, tmp_path / "twice", config=TrainConfig(iterations=10, batch=2))
+    torch.manual_seed(999)  # as another process would have it
+    clearswap.train(faces_a, faces_b, tmp_path / "twice", config=TrainConfig(iterations=20, batch=2, seed=5))
+    once, twice = contents(tmp_path / "once"), contents(tmp_path / "twice")
+    assert once.keys() == twice.keys()
+    assert [name for name in once if not torch.equal(once[name], twice[name])] == []
+
+
+def test_a_model_goes_on_after_a_restart_and_its_counters_add_up(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    first = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=3, batch=2))
+    second = clearswap.train(
+        faces_a, faces_b, tmp_path, config=TrainConfig(iterations=5, batch=2), report=lambda p: notes.append(p.note)
+    )
+    assert (first.iterations, second.iterations, second.images) == (3, 5, 20)
+    assert second.seconds > first.seconds
+    assert any("going on with" in note and "after 3 iterations" in note for note in notes)
+    rows = [row[0] for row in read_history(tmp_path)]
+    assert rows == sorted(rows)
+    assert rows[-1] == 5
+
+
+def test_enough_iterations_already_trains_no_further(model: Path, faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    (tmp_path / checkpoint.FILE).write_bytes((model / checkpoint.FILE).read_bytes())
+    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=60, batch=8))
+    assert done.iterations == 60
+    assert all(torch.equal(value, contents(model)[name]) for name, value in contents(tmp_path).items())
+
+
+def test_a_lite_model_learns_the_two_synthetic_people(model: Path) -> None:
+    losses = [(a, b) for _, _, a, b in read_history(model)]
+    assert len(losses) >= 3
+    assert losses[-1][0] < 0.7 * losses[0][0]
+    assert losses[-1][1] < 0.7 * losses[0][1]
+
+
+def test_a_classic_model_learns_too(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    def note(progress: clearswap.Progress) -> None:
+        if progress.values:
+            seen.append(progress.values["loss a"] + progress.values["loss b"])
+
+    config = TrainConfig(preset="classic", iterations=8, batch=2, preview_seconds=1e9)
+    done = clearswap.train(faces_a, faces_b, tmp_path, config=config, report=note)
+    assert checkpoint.read_about(tmp_path)[0].network == "classic"
+    assert done.iterations == 8
+    assert seen[-1] < seen[0]
+
+
+def test_another_preset_is_refused_and_none_keeps_the_models_own(
+    model: Path, faces_a: Path, faces_b: Path, tmp_path: Path
+) -> None:
+    (tmp_path / checkpoint.FILE).write_bytes((model / checkpoint.FILE).read_bytes())
+    with pytest.raises(clearswap.ModelError, match="holds a lite model, not classic"):
+        clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(preset="classic", iterations=61))
+    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(preset=None, iterations=61, batch=2))
+    assert done.iterations == 61
+
+
+def test_stop_ends_the_training_and_saves(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 4
+
+    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(batch=2), stop=stop)
+    assert done.iterations == 4 == iterations(tmp_path)
+
+
+def test_minutes_end_the_training(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(minutes=0.02, batch=2))
+    assert done.iterations >= 1
+    assert done.seconds >= 1.2
+
+
+def test_progress_goes_up_to_the_iterations_asked_for(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    seen: list[clearswap.Progress] = []
+    config = TrainConfig(iterations=6, batch=2)
+    clearswap.train(faces_a, faces_b, tmp_path, config=config, report=seen.append)
+    steps = [event for event in seen if not event.note]
+    assert [event.done for event in steps] == sorted(event.done for event in steps)
+    assert {(event.stage, event.total, event.unit) for event in steps} == {("train", 6, "iterations")}
+    assert steps[-1].done == 6
+    assert set(steps[-1].values) == {"iteration", "loss a", "loss b", "images/s"}
+    assert all(0 < event.values["loss a"] < 1 for event in steps)
+    assert any("training on the" in event.note for event in seen)
+
+
+def test_a_face_set_of_two_is_enough_and_bigger_pictures_are_taken(faces_a: Path, tmp_path: Path) -> None:
+    small = tmp_path / "two"
+    small.mkdir()
+    for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl"]:
+        (small / file.name).write_bytes(file.read_bytes())
+    assert len(read_faces(small)) == 2
+    done = clearswap.train(small, faces_a, tmp_path / "model", config=TrainConfig(iterations=1, batch=3))
+    assert done.iterations == 1
+
+
+def test_kept_previews_come_ever_more_rarely(tmp_path: Path) -> None:
+    history = History(tmp_path, 0)
+    kept = [step for step in range(100_000) if history.keeps(step)]
+    gaps = np.diff(kept)
+    assert 60 < len(kept) < 120
+    assert (gaps[5:] >= gaps[4:-1]).all()
+
+
+def test_both_presets_are_offered_by_name() -> None:
+    assert set(PRESETS) == {"lite", "classic"}
+    assert all(name == config.preset for name, config in PRESETS.items())
+
+
+# --- at a real terminal ----------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A `clearswap` process that believes it sits at a terminal."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        self.master, inner = pty.openpty()
+        self.seen = ""
+        self.process = subprocess.Popen(
+            command(*arguments),
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            start_new_session=True,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "200"},
+        )
+        os.close(inner)
+
+    def read_until(self, done: Callable[[], bool], seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not done() and time.monotonic() < end:
+            if select.select([self.master], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.master, 65536).decode(errors="replace")
+                except OSError:  # the other side is closed
+                    break
+
+    def code(self) -> int:
+        self.read_until(lambda: self.process.poll() is not None)
+        code = self.process.wait(30)
+        os.close(self.master)
+        return code
+
+
+@pytest.mark.parametrize("how", ["q", "Q", "SIGINT"])
+def test_a_key_or_ctrl_c_saves_and_ends_well(faces_a: Path, faces_b: Path, tmp_path: Path, how: str) -> None:
+    model = tmp_path / "model"
+    arguments: Sequence[str | Path] = ("train", faces_a, faces_b, "-o", model, "--batch", "2", "--save-every", "100000")
+    terminal = Terminal(*arguments)
+    terminal.read_until(lambda: "iteration " in terminal.seen)  # the first losses stand there
+    assert "iteration " in terminal.seen, terminal.seen
+    if how == "SIGINT":
+        terminal.process.send_signal(signal.SIGINT)
+    else:
+        os.write(terminal.master, how.encode())
+    assert terminal.code() == 0, terminal.seen
+    assert "iterations," in terminal.seen
+    assert iterations(model) >= 1
+    assert "Traceback" not in terminal.seen
+
+
+def test_a_second_ctrl_c_ends_at_once_with_the_last_saved_model(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    process = subprocess.Popen(
+        command("train", faces_a, faces_b, "-o", model, "--batch", "200", "--preset", "classic"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (model / checkpoint.FILE).is_file():  # saved once before the first step, which takes long
+        assert process.poll() is None
+        time.sleep(0.05)
+    for _ in range(2):
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.strip() == "clearswap: stopped; nothing half-written was left behind."
+    assert iterations(model) == 0
+
+
+def test_without_a_terminal_training_needs_no_keys(
+    faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]
+) -> None:
+    done = cli("train", faces_a, faces_b, "-o", tmp_path, "--iterations", "2", "--batch", "2")
+    assert done.code == 0, done
+    assert f"{tmp_path}: 2 iterations, 8 faces in " in done.out
+    assert done.err == ""
