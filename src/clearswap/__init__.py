@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clearswap.errors import FacesetError as FacesetError
     from clearswap.errors import InputError as InputError
     from clearswap.errors import ModelError as ModelError
+    from clearswap.errors import OptionError as OptionError
     from clearswap.errors import OutputError as OutputError
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.video_writer import EncodeConfig as EncodeConfig
@@ -46,7 +47,15 @@ _NAMES = {
     "core.augment": ["AugmentConfig"],
     "core.mask": ["MaskConfig"],
     "core.swap": ["BlendConfig"],
-    "errors": ["ClearswapError", "FaceModelsMissing", "FacesetError", "InputError", "ModelError", "OutputError"],
+    "errors": [
+        "ClearswapError",
+        "FaceModelsMissing",
+        "FacesetError",
+        "InputError",
+        "ModelError",
+        "OptionError",
+        "OutputError",
+    ],
     "machinery.tracker": ["TrackConfig"],
     "machinery.video_writer": ["EncodeConfig"],
     "progress": ["Progress"],

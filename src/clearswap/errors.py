@@ -5,6 +5,7 @@
     ├── FacesetError        a face set that is missing, too small or damaged
     ├── ModelError          a model that is missing, damaged or of another preset
     ├── OutputError         a place that cannot be written, a full disk
+    ├── OptionError         a setting that makes no sense
     └── FaceModelsMissing   the detector's or landmarker's weights are not installed
 
 Every verb raises only these for what a user can mend; anything else is a bug and keeps its traceback.
@@ -32,6 +33,10 @@ class ModelError(ClearswapError):
 
 class OutputError(ClearswapError):
     """A place that cannot be written to, or has run out of room."""
+
+
+class OptionError(ClearswapError):
+    """A setting whose value makes no sense."""
 
 
 class FaceModelsMissing(ClearswapError):

@@ -15,7 +15,7 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
 
-from clearswap.errors import OutputError
+from clearswap.errors import OptionError
 from clearswap.machinery.video import VideoFrame, VideoInfo, open_video
 
 _BT709 = 1  # FFmpeg's AVCOL_SPC_BT709
@@ -39,7 +39,7 @@ class EncodeConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= 51:
-            raise OutputError(f"A crf of {self.crf} is not possible; give one from 0 (lossless) to 51 (worst).")
+            raise OptionError(f"A crf of {self.crf} is not possible; give one from 0 (lossless) to 51 (worst).")
 
 
 class VideoWriter:

@@ -139,7 +139,8 @@ class _Measured:
 
     def areas(self) -> Tensor:
         """The part of the truth's face that every candidate replaces (B, 1, H, W), 0 or 1: inside the truth's
-        landmarks, and inside person b's drawn in by a sixth, where no mask is soft."""
+        landmarks, and inside person b's drawn in by a sixth, where no mask is soft.
+        """
         height = self.truth[0].shape[0]
         areas: list[Frame] = []
         for points, true in zip(self.landmarks, self.truth_landmarks, strict=True):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from clearswap.core.align import Frame, align, face_matrix
-from clearswap.errors import InputError
+from clearswap.errors import InputError, OptionError
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.faceset import FaceRecord, write_index
 from clearswap.machinery.mesh import Mesh
@@ -38,9 +38,9 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096:
-            raise InputError(f"A size of {self.size} pixels is not possible; give one from 16 to 4096.")
+            raise OptionError(f"A size of {self.size} pixels is not possible; give one from 16 to 4096.")
         if self.every < 1:
-            raise InputError(f"Every {self.every}th frame is not possible; give 1 or more.")
+            raise OptionError(f"Every {self.every}th frame is not possible; give 1 or more.")
 
 
 @dataclass(frozen=True)

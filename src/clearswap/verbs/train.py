@@ -20,7 +20,7 @@ from torch import Tensor
 from clearswap.core.augment import AugmentConfig, augment
 from clearswap.core.losses import dissimilarity, weighted_l1
 from clearswap.core.model import PRESETS, ModelConfig, build, parameters
-from clearswap.errors import ModelError
+from clearswap.errors import ModelError, OptionError
 from clearswap.machinery import checkpoint
 from clearswap.machinery.checkpoint import Counters, TrainingState
 from clearswap.machinery.device import describe_device, to_device, used_device
@@ -52,6 +52,14 @@ class TrainConfig:
     save_every: int = 100
     preview_seconds: float = 5.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 2:
+            raise OptionError(f"A batch of {self.batch} is too small to learn from; give 2 or more.")
+        if self.save_every < 1:
+            raise OptionError(f"Saving every {self.save_every} iterations is not possible; give 1 or more.")
+        if min(self.minutes or 0, self.iterations or 0) < 0:
+            raise OptionError("A training cannot last less than nothing; give positive minutes or iterations.")
 
 
 @dataclass(frozen=True)
@@ -142,8 +150,6 @@ def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
                 f"{folder} holds a {chosen.preset} model, not {config.preset}; "
                 "leave --preset out or choose another folder."
             )
-    if config.batch is not None and config.batch < 2:
-        raise ModelError(f"A batch of {config.batch} is too small to learn from; give --batch 2 or more.")
     return replace(chosen, batch=config.batch) if config.batch else chosen
 
 
