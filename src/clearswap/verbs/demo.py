@@ -68,7 +68,7 @@ class Demo:
 def demo(
     folder: Path | str = "demo",
     *,
-    training: TrainConfig = TrainConfig(minutes=6),
+    training: TrainConfig = TrainConfig(minutes=7),
     report: Report = silent,
     stop: Callable[[], bool] = lambda: False,
 ) -> Demo:

@@ -30,7 +30,7 @@ def demo(
     """
     console = Console()
     if training.iterations is None and training.minutes is None:
-        training = replace(training, minutes=6.0)
+        training = replace(training, minutes=7.0)
     with stop_on_request() as stop, progress_bar(console) as report:
         done = clearswap.demo(output, training=training, report=report, stop=stop)
     table = Table(title="In the face area, against the truth (higher is better)")
