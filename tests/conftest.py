@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads must sleep
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: its idle threads must sleep
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 from collections.abc import Callable, Iterator

@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command. Leaves with 2 and one sentence for what the user can mend, 130 when interrupted."""
     # A helper thread that finds no work must sleep, not spin: beside one other busy program on 2 cores, training
     # ran 16 times slower while it span. Has to be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of tags that it does not know in pictures
     errors = Console(stderr=True, soft_wrap=True)
