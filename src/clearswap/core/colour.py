@@ -20,7 +20,7 @@ _KAPPA = 24389 / 27
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """SRGB (B, 3, H, W) in 0..1 to CIE L*a*b* (L 0..100)."""
+    """RGB in sRGB (B, 3, H, W) in 0..1 to CIE L*a*b* (L 0..100)."""
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
     xyz = torch.einsum("ij,bjhw->bihw", _XYZ.to(rgb) / _WHITE.to(rgb)[:, None], linear)
     f = torch.where(xyz > _EPSILON, xyz.clamp(min=1e-9) ** (1 / 3), (_KAPPA * xyz + 16) / 116)

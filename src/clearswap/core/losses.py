@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,11 +29,16 @@ def dissimilarity(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 7, stride=3)
 
-    mean_o, mean_t = mean(output), mean(target)
-    variance_o, variance_t = mean(output * output) - mean_o**2, mean(target * target) - mean_t**2
-    covariance = mean(output * target) - mean_o * mean_t
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_o * mean_t + c1) * (2 * covariance + c2)
-    similarity = similarity / ((mean_o**2 + mean_t**2 + c1) * (variance_o + variance_t + c2))
+    similarity = structural_similarity(output, target, mean)
     weight = mean(weight)
     return ((1 - similarity) / 2 * weight).sum() / (weight.sum() * output.shape[1]).clamp(min=1e-6)
+
+
+def structural_similarity(one: Tensor, other: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+    """SSIM (Wang et al. 2004) of two pictures in 0..1 in each window; `mean` averages over the windows."""
+    mean_1, mean_2 = mean(one), mean(other)
+    variances = mean(one * one) - mean_1**2 + mean(other * other) - mean_2**2
+    covariance = mean(one * other) - mean_1 * mean_2
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2)
+    return similarity / ((mean_1**2 + mean_2**2 + c1) * (variances + c2))

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clearswap.core.losses import structural_similarity
+
 
 def psnr(result: Tensor, truth: Tensor, area: Tensor) -> Tensor:
     """Peak signal-to-noise ratio (B,) in dB of frames (B, 3, H, W) in 0..1, over the pixels of `area` (B, 1, H, W)."""
@@ -21,13 +23,7 @@ def ssim(result: Tensor, truth: Tensor, area: Tensor) -> Tensor:
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: a
     Gaussian window of 11 pixels and sigma 1.5, constants (0.01)^2 and (0.03)^2; here the mean over RGB.
     """
-    means = [_blurred(x) for x in (result, truth, result * result, truth * truth, result * truth)]
-    mean_r, mean_t, square_r, square_t, product = means
-    covariance = product - mean_r * mean_t
-    variances = square_r - mean_r**2 + square_t - mean_t**2
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_r * mean_t + c1) * (2 * covariance + c2)
-    similarity = similarity / ((mean_r**2 + mean_t**2 + c1) * (variances + c2))
+    similarity = structural_similarity(result, truth, _blurred)
     return (similarity * area).sum((1, 2, 3)) / (3 * area.sum((1, 2, 3))).clamp(min=1e-6)
 
 

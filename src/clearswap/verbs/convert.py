@@ -5,7 +5,8 @@ Four stages overlap for a video: decode, track, swap, encode. What is written ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,19 +148,14 @@ def _convert_video(source: Path, output: Path, tools: _Tools, alone: bool) -> Co
     info = probe(source)
     frames = ahead(track(ahead(read_frames(source)), tools.tracker()))
     swapped = without = total = 0
-    with whole_file(output) as signed:
-        unsigned = signed.with_name(f"{signed.stem}-unsigned{signed.suffix}")
-        try:
-            with output_errors(output), VideoWriter(unsigned, info, tools.encoding) as writer:
-                for frame, found in ahead(_swap(frames, tools.swapper)):
-                    writer.write(frame)
-                    total, swapped, without = total + 1, swapped + bool(found), without + (not found)
-                    values = {"no face": without}
-                    tools.report(Progress(f"convert {source.name}", total, info.frames, values=values))
-            _refuse_faceless(source, swapped or not alone, total)
-            credentials.sign(unsigned, signed, source, tools.identity)
-        finally:
-            unsigned.unlink(missing_ok=True)
+    with _signed(output, source, tools.identity) as unsigned:
+        with output_errors(output), VideoWriter(unsigned, info, tools.encoding) as writer:
+            for frame, found in ahead(_swap(frames, tools.swapper)):
+                writer.write(frame)
+                total, swapped, without = total + 1, swapped + bool(found), without + (not found)
+                values = {"no face": without}
+                tools.report(Progress(f"convert {source.name}", total, info.frames, values=values))
+        _refuse_faceless(source, swapped or not alone, total)
     return Converted(1, total, swapped, without, writer.sound)
 
 
@@ -170,15 +166,22 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, alone: bool) -> 
     result = tools.swapper([picture], [[face.landmarks for face in found]])[0]
     if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
         result = np.dstack([result, alpha])
+    with _signed(output, source, tools.identity) as unsigned:
+        unsigned.write_bytes(encode_picture(result, output.suffix))
+    tools.report(Progress(f"convert {source.name}", 1, 1))
+    return Converted(1, 1, int(bool(found)), int(not found), "none")
+
+
+@contextmanager
+def _signed(output: Path, source: Path, identity: Identity) -> Generator[Path]:
+    """Yield a path to write to; when the block ends well the file is signed and appears as `output`."""
     with whole_file(output) as signed:
         unsigned = signed.with_name(f"{signed.stem}-unsigned{signed.suffix}")
         try:
-            unsigned.write_bytes(encode_picture(result, output.suffix))
-            credentials.sign(unsigned, signed, source, tools.identity)
+            yield unsigned
+            credentials.sign(unsigned, signed, source, identity)
         finally:
             unsigned.unlink(missing_ok=True)
-    tools.report(Progress(f"convert {source.name}", 1, 1))
-    return Converted(1, 1, int(bool(found)), int(not found), "none")
 
 
 def _swap(

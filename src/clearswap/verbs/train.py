@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clearswap.core.augment import AugmentConfig, augment
 from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.model import PRESETS, ModelConfig, build, parameters
+from clearswap.core.model import PRESETS, ModelConfig, build
 from clearswap.errors import ModelError, OptionError
 from clearswap.machinery import checkpoint
 from clearswap.machinery.checkpoint import Counters, TrainingState
@@ -240,10 +240,3 @@ class _Loop:
         kept = counters.iteration if self.history.keeps(counters.iteration) else None
         write_preview(self.folder, picture, kept)
         self.next_preview = counters.seconds + self.config.preview_seconds
-
-
-def summary(model: Path | str) -> str:
-    """One line about the model in folder `model`. Raises `ModelError`."""
-    config, counters = checkpoint.read_about(Path(model))
-    size = parameters(build(config)) / 1e6
-    return f"{config.preset}, {config.size} px, {size:.1f} M parameters, {counters.iteration} iterations"
