@@ -38,6 +38,7 @@ class ModelConfig:
             `detail_weight` times more again. 1 and 1 is the plain L1 loss.
         detail_weight: See `face_weight`.
         structure_weight: How much the structural dissimilarity counts beside the L1 loss.
+        hold_out: Share of each face set, at the end of its clips, that is never trained on.
     """
 
     preset: str
@@ -51,6 +52,7 @@ class ModelConfig:
     face_weight: float = 1.0
     detail_weight: float = 1.0
     structure_weight: float = 0.0
+    hold_out: float = 0.1
 
 
 PRESETS = {

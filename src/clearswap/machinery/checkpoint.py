@@ -25,7 +25,7 @@ from clearswap.machinery.device import to_device
 from clearswap.machinery.whole import output_errors, whole_file
 
 FILE = "model.safetensors"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass

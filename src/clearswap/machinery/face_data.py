@@ -1,7 +1,9 @@
-"""Face sets as training wants them: all faces of a person as bytes on the training device."""
+"""Face sets as training wants them: all faces of a person as bytes on the training device, some kept apart."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -10,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clearswap.core.align import Points
+from clearswap.core.align import Frame, Points, align, transform, zoomed
+from clearswap.core.augment import framed
+from clearswap.core.held_out import COVERAGE, DROP, SIDE, HeldOut
 from clearswap.core.mask import hull, only_face
 from clearswap.core.model import ModelConfig
-from clearswap.machinery.faceset import read_faces
+from clearswap.machinery.faceset import FaceRecord, read_faces
 
 # Rings of the mesh around what people look at: each eye with its brow, and the lips.
 _DETAILS = (
@@ -21,23 +25,73 @@ _DETAILS = (
     [362, 385, 387, 263, 373, 380, 336, 334, 300],
     [61, 39, 0, 269, 291, 405, 17, 181],
 )
+_CLIP = 10  # a source of fewer faces is no clip of its own: pictures, or a scene cut short
+_MOST_HELD = 64  # faces of a person that are measured; more say nothing new and cost time
 
 
-def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> Tensor:
-    """The faces of a set as bytes (N, 4, R, R): RGB, and how much each pixel counts in the loss (255 = most).
+@dataclass(frozen=True)
+class FaceData:
+    """The faces of one person, ready for training."""
 
-    R is a quarter more than the network needs, so that drawing from them blurs little. Raises `FacesetError`.
+    faces: Tensor  # bytes (N, 4, R, R): RGB, and how much each pixel counts in the loss (255 = most)
+    held: HeldOut
+
+
+def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> FaceData:
+    """The faces of a set, `model.hold_out` of them apart. Raises `FacesetError`.
+
+    R is a quarter more than the network needs, so that drawing from them blurs little.
     """
+    faces = read_faces(folder)
+    held = held_out([record for record, _ in faces], model.hold_out)
+    learned = [_as_bytes(record, picture, model) for i, (record, picture) in enumerate(faces) if i not in held]
+    spread: list[float] = np.linspace(0, len(held) - 1, min(len(held), _MOST_HELD)).round().tolist()
+    chosen = [faces[sorted(held)[int(i)]] for i in spread]
+    return FaceData(_stacked(learned).to(device), _hold(chosen, model, device))
+
+
+def held_out(records: list[FaceRecord], share: float) -> set[int]:
+    """Which faces are kept apart: `share` of each clip, from its end, so that no neighbour of theirs is trained on.
+
+    Sources of fewer than ten faces, single pictures above all, count as one clip together. At least one face is held
+    out, and never all of a set.
+    """
+    clips: dict[str, list[int]] = {}
+    for source, run in groupby(range(len(records)), key=lambda i: records[i].source):
+        clips.setdefault(source, []).extend(run)
+    small = [i for indices in clips.values() if len(indices) < _CLIP for i in indices]
+    whole = [indices for indices in clips.values() if len(indices) >= _CLIP] + ([small] if small else [])
+    held = {i for indices in whole for i in indices[len(indices) - round(share * len(indices)) :]}
+    return held or {len(records) - 1}
+
+
+def _as_bytes(record: FaceRecord, picture: Frame, model: ModelConfig) -> NDArray[np.uint8]:
+    """One face and its weights (R, R, 4)."""
     side = round(model.size / model.coverage * 1.25 / 16) * 16
-    faces: list[NDArray[np.uint8]] = []
-    for record, picture in read_faces(folder):
-        scale = side / len(picture)
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
-        landmarks = record.aligned_landmarks() * np.float32(scale)
-        shown = only_face(small, landmarks) if model.only_face else small
-        faces.append(np.dstack([shown, pixel_weights(landmarks, side, model)]))
-    return torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous().to(device)
+    scale = side / len(picture)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
+    landmarks = record.aligned_landmarks() * np.float32(scale)
+    shown = only_face(small, landmarks) if model.only_face else small
+    return np.dstack([shown, pixel_weights(landmarks, side, model)])
+
+
+def _hold(faces: list[tuple[FaceRecord, Frame]], model: ModelConfig, device: torch.device) -> HeldOut:
+    seen = framed(
+        _stacked([_as_bytes(record, picture, model) for record, picture in faces])[:, :3].float() / 255, model
+    )
+    truth: list[Frame] = []
+    areas: list[NDArray[np.uint8]] = []
+    for record, picture in faces:
+        view = zoomed(np.eye(2, 3), len(picture), SIDE, COVERAGE, DROP)
+        truth.append(align(picture, view, SIDE))
+        areas.append(hull(transform(record.aligned_landmarks(), view), SIDE)[..., None] // 255)
+    return HeldOut(seen.to(device), (_stacked(truth).float() / 255).to(device), _stacked(areas).float().to(device))
+
+
+def _stacked(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """Pictures (H, W, C) as one tensor (B, C, H, W)."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 def pixel_weights(landmarks: Points, size: int, model: ModelConfig) -> NDArray[np.uint8]:

@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from clearswap.machinery.whole import output_errors
 
 FILE = "history.csv"
-COLUMNS = ["iteration", "seconds", "loss_a", "loss_b", "images_per_second"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of the history. Losses are those of training; the held-out errors are measured less often."""
+
+    iteration: int
+    seconds: float
+    images_per_second: float
+    loss_a: float
+    loss_b: float
+    held_a: float | None = None
+    held_b: float | None = None
+
+    @property
+    def held(self) -> float | None:
+        """The held-out error of both persons."""
+        return None if self.held_a is None or self.held_b is None else (self.held_a + self.held_b) / 2
+
+
+COLUMNS = [field.name for field in fields(Moment)]
 
 
 class History:
     """Collects lines between saves, so that the file never runs ahead of the saved model."""
 
     def __init__(self, folder: Path, iteration: int) -> None:
-        self._path, self._lines, self._kept = folder / FILE, list[list[str]](), float(iteration)
+        self._path, self._new, self._kept = folder / FILE, list[Moment](), float(iteration)
+        self._held = [m for m in read_history(folder) if m.held is not None and m.iteration <= iteration]
 
-    def add(self, iteration: int, seconds: float, loss_a: float, loss_b: float, speed: float) -> None:
+    def add(self, moment: Moment) -> None:
         """Note one report."""
-        self._lines.append([str(iteration), f"{seconds:.2f}", f"{loss_a:.6f}", f"{loss_b:.6f}", f"{speed:.1f}"])
+        self._new.append(moment)
+        if moment.held is not None:
+            self._held.append(moment)
+
+    def held_out(self) -> tuple[list[float], list[float]]:
+        """The curve so far: seconds of training, and the held-out errors at them."""
+        return [m.seconds for m in self._held], [m.held for m in self._held if m.held is not None]
 
     def write(self) -> None:
         """Append what was noted to the file."""
@@ -29,8 +57,9 @@ class History:
                 writer = csv.writer(file)
                 if fresh:
                     writer.writerow(COLUMNS)
-                writer.writerows(self._lines)
-        self._lines = []
+                for moment in self._new:
+                    writer.writerow([_short(value) for value in astuple(moment)])
+        self._new = []
 
     def keeps(self, iteration: int) -> bool:
         """Whether this preview belongs into the animation: each comes a tenth later than the one before, so that
@@ -42,11 +71,22 @@ class History:
         return due
 
 
-def read_history(folder: Path) -> list[tuple[int, float, float, float]]:
-    """(iteration, seconds, loss of a, loss of b) of each line; empty when there is no history."""
+def _short(value: float | None) -> str:
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def read_history(folder: Path) -> list[Moment]:
+    """Every line; empty when there is no history."""
     path = folder / FILE
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [(int(r["iteration"]), float(r["seconds"]), float(r["loss_a"]), float(r["loss_b"])) for r in rows]
+    return [
+        Moment(
+            int(row["iteration"]),
+            *(float(row[name]) for name in COLUMNS[1:5]),
+            *(float(row[name]) if row[name] else None for name in COLUMNS[5:]),
+        )
+        for row in rows
+    ]

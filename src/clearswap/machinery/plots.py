@@ -17,15 +17,20 @@ from clearswap.machinery.whole import whole_file
 
 
 def plot_losses(model: Path, output: Path) -> None:
-    """Draw the losses of both sides over the minutes trained, as a PNG."""
-    rows = read_history(model)
-    minutes = [seconds / 60 for _, seconds, _, _ in rows]
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    axes.plot(minutes, [loss for _, _, loss, _ in rows], label="person a", linewidth=1)
-    axes.plot(minutes, [loss for _, _, _, loss in rows], label="person b", linewidth=1)
-    axes.set(xlabel="minutes", ylabel="loss (mean absolute difference)", yscale="log", title="Training")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
+    """Draw both sides' losses and held-out errors over the minutes trained, as a PNG."""
+    moments = read_history(model)
+    held = [moment for moment in moments if moment.held is not None]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    for person, colour in (("a", "tab:blue"), ("b", "tab:orange")):
+        style = {"label": f"person {person}", "color": colour, "linewidth": 1}
+        left.plot([m.seconds / 60 for m in held], [getattr(m, f"held_{person}") for m in held], **style)
+        right.plot([m.seconds / 60 for m in moments], [getattr(m, f"loss_{person}") for m in moments], **style)
+    left.set(title="Faces never trained on", ylabel="mean absolute difference in the face")
+    right.set(title="Training", ylabel="loss")
+    for axes in (left, right):
+        axes.set(xlabel="minutes", yscale="log")
+        axes.grid(visible=True, which="both", alpha=0.3)
+        axes.legend()
     with whole_file(output) as partial:
         figure.savefig(partial, format="png", dpi=120)
     plt.close(figure)

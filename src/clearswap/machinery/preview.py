@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from clearswap.core.align import Frame
-from clearswap.core.augment import framed
-from clearswap.core.model import ModelConfig, Side, SwapNet
+from clearswap.core.held_out import HeldOut
+from clearswap.core.model import Side, SwapNet
 from clearswap.machinery.pictures import encode_picture
 from clearswap.machinery.whole import whole_file
 
@@ -21,21 +21,21 @@ _FACES = 4  # of each person
 
 
 @torch.inference_mode()
-def draw_preview(net: SwapNet, model: ModelConfig, faces_a: Tensor, faces_b: Tensor) -> Frame:
+def draw_preview(net: SwapNet, held_a: HeldOut, held_b: HeldOut) -> Frame:
     """Two blocks side by side, person a and person b; in each, rows of: original, reconstruction, swap.
 
-    `faces_a`, `faces_b`: bytes (N, 4, R, R); the faces shown are spread evenly over each set.
+    The faces shown are spread evenly over those that the network was never trained on.
     """
     net.eval()
-    blocks = [_block(net, model, faces_a, "a", "b"), _block(net, model, faces_b, "b", "a")]
+    blocks = [_block(net, held_a.inputs, "a", "b"), _block(net, held_b.inputs, "b", "a")]
     net.train()
     picture = torch.cat(blocks, 2)  # (3, H, W)
     return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def _block(net: SwapNet, model: ModelConfig, faces: Tensor, own: Side, other: Side) -> Tensor:
-    chosen = torch.linspace(0, len(faces) - 1, _FACES + 2)[1:-1].long()
-    original = framed(faces[chosen.to(faces.device)][:, :3].float() / 255, model)
+def _block(net: SwapNet, faces: Tensor, own: Side, other: Side) -> Tensor:
+    chosen = torch.linspace(0, len(faces) - 1, _FACES).round().long()
+    original = faces[chosen.to(faces.device)]
     columns = torch.cat([original, net(original, own, own), net(original, own, other)], 3)  # (F, 3, S, 3 S)
     return torch.cat(list(columns), 1)  # (3, F S, 3 S)
 
