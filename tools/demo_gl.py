@@ -10,7 +10,7 @@ import cv2
 import moderngl
 import numpy as np
 from demo_head import Array, Ints
-from demo_shaders import COMMON, MATERIALS, VERTEX
+from demo_shaders import COMMON, HAIRY, LABEL, LABELS, MATERIALS, VERTEX, lit_by_vertex
 from numpy.typing import NDArray
 
 SAMPLE_ALPHA_TO_COVERAGE = 0x809E  # lets lash and hair edges melt without sorting
@@ -34,11 +34,12 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Light:
-    """The key light of a frame; the rest of the room stays as it is."""
+    """The light of a frame: a key light that moves, and the soft light of the room."""
 
     azimuth: float  # degrees, from the camera towards the picture's right
     height: float  # degrees
     strength: float
+    room: float = 1.0  # share of the room's own light that is on
 
 
 def vertices(place: Array, normal: Array, rest: Array, *extra: Array | float) -> Array:
@@ -69,31 +70,37 @@ class Renderer:
 
     EYE = np.array([0.0, 7.2, 11.0])
     MIDDLE = np.array([0.0, 7.16, 0.9])
-    SPAN = 3.5  # dm of the world over the picture's height, at MIDDLE
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, width: int, height: int, span: float = 3.5) -> None:
+        """``span``: dm of the world over the picture's height, at ``MIDDLE``."""
+        self.width, self.height = width, height
         self.context = gl = moderngl.create_standalone_context(backend="egl")  # pyright: ignore[reportArgumentType] (annotated as a dict)
         gl.gc_mode = "auto"  # each frame's buffers go when their last name goes
-        shape = (2 * size, 2 * size)  # drawn at twice the size with 4 samples, then averaged
+        shape = (2 * width, 2 * height)  # drawn at twice the size with 4 samples, then averaged
         self.canvas = gl.framebuffer([gl.renderbuffer(shape, samples=4)], gl.depth_renderbuffer(shape, samples=4))
         self.flat = gl.framebuffer([gl.renderbuffer(shape)])
+        self.depth = gl.depth_texture(shape)
+        self.label_pass = gl.framebuffer([gl.renderbuffer(shape)], self.depth)
         self.shadow = gl.depth_texture((SHADOW_SIZE, SHADOW_SIZE))
         self.shadow.compare_func = "<="
         self.shadow.repeat_x = self.shadow.repeat_y = False
         self.shadow_pass = gl.framebuffer(depth_attachment=self.shadow)
         self.programs = {n: self._program(n, COMMON + source) for n, source in MATERIALS.items()}
-        self.programs["depth"] = self._program("depth", "#version 330\nvoid main() {}")
+        for name, source in (("depth", "#version 330\nvoid main() {}"), ("label", COMMON + LABEL)):
+            self.programs |= {name: self._program(name, source), name + "_hair": self._program("hair", source)}
         self.paints: dict[str, moderngl.Texture] = {}
         self._kept: dict[tuple[int, str], moderngl.VertexArray] = {}
         distance = float(np.linalg.norm(self.EYE - self.MIDDLE))
-        near, far, reach = distance - 4, distance + 6, 2 * distance / self.SPAN
+        near, far, reach = distance - 4, distance + 6, 2 * distance / span
+        self.near_far = near, far
         depth = np.array([far + near, 2 * far * near]) / (near - far)
-        lens = np.array([[reach, 0, 0, 0], [0, reach, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
+        lens = np.array([[reach * height / width, 0, 0, 0], [0, reach, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
         self.view = lens @ _look_at(self.EYE, self.MIDDLE)
 
     def _program(self, name: str, fragment: str) -> moderngl.Program:
-        vertex = VERTEX.replace("#version 330", "#version 330\n#define HAIR") if name == "hair" else VERTEX
+        vertex = VERTEX.replace("#version 330", "#version 330\n#define HAIR") if name in HAIRY else VERTEX
+        if name == "locks":
+            vertex, fragment = (source.replace("TAPS", "4") for source in lit_by_vertex(vertex, fragment))
         taps = "12" if name == "skin" else "4"  # hairs overdraw so much that their shadow look-ups took half the time
         return self.context.program(vertex_shader=vertex, fragment_shader=fragment.replace("TAPS", taps))
 
@@ -118,7 +125,7 @@ class Renderer:
             self._kept[id(mesh), program] = array
         return array
 
-    def _set(self, program: str, **values: bytes | tuple[float, ...] | list[tuple[float, ...]] | int) -> None:
+    def _set(self, program: str, **values: bytes | tuple[float, ...] | list[tuple[float, ...]] | float) -> None:
         for name, value in values.items():
             uniform = self.programs[program].get(name, None)
             if not isinstance(uniform, moderngl.Uniform):
@@ -129,7 +136,7 @@ class Renderer:
                 uniform.value = value
 
     def draw(self, meshes: list[Mesh], light: Light, turn: Array) -> NDArray[np.uint8]:
-        """One picture, (size, size, 3) RGB. ``turn`` (4, 4) moves the meshes that are ``in_head``."""
+        """One picture, (H, W, 3) RGB. ``turn`` (4, 4) moves the meshes that are ``in_head``."""
         gl, (side, up) = self.context, np.radians([light.azimuth, light.height])
         key = np.array([np.sin(side) * np.cos(up), np.sin(up), np.cos(side) * np.cos(up)])
         sun = np.diag([1 / 2.3, 1 / 2.3, -1 / 4.0, 1.0]) @ _look_at(self.MIDDLE + 4 * key, self.MIDDLE)
@@ -139,28 +146,68 @@ class Renderer:
         self.shadow_pass.clear(depth=1.0)
         for mesh in meshes:
             if mesh.shadow:
-                self._draw(mesh, "depth", sun, turn, sun, key, light)
+                self._draw(mesh, "depth_hair" if mesh.material in HAIRY else "depth", sun, turn, sun, key, light)
         self.canvas.use()
         self.canvas.clear(0, 0, 0, 1, depth=1.0)
-        gl.enable_direct(SAMPLE_ALPHA_TO_COVERAGE)
         for mesh in meshes:
+            if mesh.material == "lash" or (mesh.material == "hair" and not mesh.keep):  # only these melt
+                gl.enable_direct(SAMPLE_ALPHA_TO_COVERAGE)
+            else:
+                gl.disable_direct(SAMPLE_ALPHA_TO_COVERAGE)
+            if mesh.material == "lens":  # comes last
+                gl.enable(moderngl.BLEND)
             self._draw(mesh, mesh.material, self.view, turn, sun, key, light)
+        gl.disable(moderngl.BLEND)
         gl.disable_direct(SAMPLE_ALPHA_TO_COVERAGE)
         gl.copy_framebuffer(self.flat, self.canvas)
-        wide = np.frombuffer(self.flat.read(components=3), np.uint8).reshape(2 * self.size, 2 * self.size, 3)[::-1]
-        small = cv2.resize(np.ascontiguousarray(wide), (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return self._halved(self.flat)
+
+    def labels(self, meshes: list[Mesh], turn: Array) -> tuple[NDArray[np.bool_], Array]:
+        """What is seen where, (H, W, 3) of face, occluder, glasses; and the depth buffer at twice the size."""
+        self.context.enable(moderngl.DEPTH_TEST)
+        into, dark = self.label_pass, Light(0, 0, 0)
+        into.use()
+        into.clear(0, 0, 0, 1, depth=1.0)
+        for mesh in meshes:
+            if mesh.material not in LABELS:
+                continue
+            if clear := mesh.material == "lens":  # glass hides nothing: the face behind it stays
+                into.color_mask, into.depth_mask = (False, False, True, False), False
+            program = "label_hair" if mesh.material in HAIRY else "label"
+            self._draw(mesh, program, self.view, turn, np.eye(4), np.zeros(3), dark)
+            if clear:
+                into.color_mask, into.depth_mask = (True, True, True, True), True
+        depth = np.frombuffer(self.depth.read(), np.float32).reshape(2 * self.height, 2 * self.width)[::-1]
+        return self._halved(into) > 127, depth
+
+    def _halved(self, source: moderngl.Framebuffer) -> NDArray[np.uint8]:
+        wide = np.frombuffer(source.read(components=3), np.uint8).reshape(2 * self.height, 2 * self.width, 3)[::-1]
+        small = cv2.resize(np.ascontiguousarray(wide), (self.width, self.height), interpolation=cv2.INTER_AREA)
         return small.astype(np.uint8, copy=False)
+
+    def project(self, points: Array) -> Array:
+        """Points (N, 3) of the world as x, y in pixels (centres at whole numbers, y down) and buffer depth, (N, 3)."""
+        at = np.c_[points, np.ones(len(points))] @ self.view.T
+        x, y, depth = (at[:, :3] / at[:, 3:]).T
+        return np.stack([(x + 1) / 2 * self.width - 0.5, (1 - y) / 2 * self.height - 0.5, (depth + 1) / 2], -1)
+
+    def distance(self, depth: Array) -> Array:
+        """How far before the camera, in dm, a value of the depth buffer lies."""
+        near, far = self.near_far
+        away: Array = 2 * far * near / (far + near - (2 * depth - 1) * (far - near))
+        return away
 
     def _draw(self, mesh: Mesh, program: str, view: Array, turn: Array, sun: Array, key: Array, light: Light) -> None:
         back = mesh.material == "back"
         self._set(
             program, view=_gl(np.eye(4) if back else view), turn=_gl(turn if mesh.in_head else np.eye(4)), sun=_gl(sun),
             eye=tuple(self.EYE), key=tuple(key), key_colour=tuple(light.strength * np.array([1.0, 0.955, 0.90])),
-            sky=(0.40, 0.43, 0.47), knob=(*mesh.knob, 0.0, 0.0, 0.0, 0.0)[:4], shadow=1, paint=0,
+            sky=(0.40, 0.43, 0.47), room_light=light.room, shadow=1, paint=0,
+            knob=(*mesh.knob, 0.0, 0.0, 0.0, 0.0)[:4], label=LABELS.get(mesh.material, (0.0, 0.0, 0.0, 0.0)),
             **{f"tint{i}": colour for i, colour in enumerate(mesh.tint)},
         )  # fmt: skip
         if mesh.paint:
             self.paints[mesh.paint].use(0)
-        if program != "depth":
+        if not program.startswith("depth"):
             self.shadow.use(1)
         self._array(mesh, program).render()

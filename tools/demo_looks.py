@@ -29,12 +29,17 @@ class Look:
     lip_shine: float
     iris: tuple[Colour, Colour]  # around the pupil, at the rim
     hair: tuple[Colour, Colour]  # root, tip
-    hair_style: str  # "combed" or "curls"
+    hair_style: str  # "combed", "curls", or one of demo_hair.STYLES
     hairline: Sequence[tuple[float, float]]  # degrees from the front, height in dm on the unmorphed mesh
     brow: tuple[float, float, float]  # height above the eye, arch, thickness in dm
     stubble: float
     freckles: float
     lashes: float  # length, 1 is the mesh's own
+    wrinkles: float = 0.0
+    spots: float = 0.0  # of age
+    beard: float = 0.0  # length in dm
+    sheen: float = 0.0  # of dark skin: 3 is as oily as light skin
+    fine: bool = False  # thin brow hairs and a soft hairline, as all but the first two people have them
 
 
 def _noise(rng: np.random.Generator, cell: float) -> Array:
@@ -104,10 +109,52 @@ def paint(surface: Surface, look: Look, seed: int) -> Array:
     x, middle = folded[..., 0], brow_line(folded[..., 0], look)
     taper = np.clip((x - 0.10) / 0.05, 0, 1) * np.clip((0.60 - x) / 0.15, 0, 1)
     under = np.exp(-(((folded[..., 1] - middle) / look.brow[2]) ** 2)) * taper * (ground[..., 2] > 0.8)
-    colour = _lean(colour, look.hair[0], 0.5 * under * (1 + 0.3 * _noise(rng, 5)))
+    colour = _lean(colour, look.hair[0], (0.22 if look.fine else 0.5) * under * (1 + 0.3 * _noise(rng, 5)))
     roots = scalp(ground, look.hairline, 0.015 * _noise(rng, 10)) / 0.16
+    if look.fine:  # hair shades the skin below its edge, and its roots thin out
+        above = 0.16 * roots
+        colour *= 1 - 0.30 * (np.exp(-np.maximum(-above, 0) / 0.05) * (ground[..., 1] > 6.6))[..., None]
+        roots = np.clip((above + 0.02) / 0.3, 0, 1) ** 0.8
     colour = _lean(colour, np.array(look.hair[0]) * 0.7, 0.93 * np.clip(roots, 0, 1))
-    return np.clip(np.dstack([colour, _relief(folded, rng)]), 0, 1).astype(np.float32)
+    relief = _relief(folded, rng)
+    if look.wrinkles:
+        furrows = look.wrinkles * _furrows(ground, rng)
+        colour = _lean(colour, np.array(look.shade) * 0.8, 0.35 * furrows)
+        relief = relief - 0.22 * furrows
+    if look.spots:
+        aged = np.clip(_noise(rng, 14) - 1.9, 0, 1) * (0.5 + 0.5 * (_noise(rng, 70) > 0))
+        colour = _lean(colour, np.array(look.shade) * 0.9, look.spots * aged * (roots < 0.5))
+    return np.clip(np.dstack([colour, relief]), 0, 1).astype(np.float32)
+
+
+def _furrows(ground: Array, rng: np.random.Generator) -> Array:
+    """The lines that years draw: across the forehead, beside the eyes, under them, from nose to chin, (H, W) 0..1."""
+    x, y, z = np.abs(ground[..., 0]), ground[..., 1], ground[..., 2]
+    wobble = 0.012 * _noise(rng, 45)
+    broken = np.clip(0.55 + 0.55 * _noise(rng, 24), 0, 1)
+    front = np.clip((z - 0.55) / 0.2, 0, 1)
+
+    def line(across: Array, along: Array, length: float, width: float) -> Array:
+        t = along / length  # swells from its start and dies out at its end
+        drawn: Array = np.exp(-((across / width) ** 2)) * np.clip(4 * t, 0, 1) * np.clip(2.5 * (1 - t), 0, 1) * (t > 0)
+        return drawn
+
+    drawn = np.zeros_like(x)
+    for height in (7.62, 7.70, 7.785, 7.87):
+        arched = y - height - 0.04 * np.sin(np.clip(x, 0, 0.5) * 6.3) + 1.4 * wobble
+        drawn = np.maximum(drawn, 0.8 * line(arched, 0.66 - x, 0.9, 0.0085))
+    for degrees in (-32, -14, 3, 20):
+        a = np.radians(degrees)
+        along = (x - 0.47) * np.cos(a) + (y - 7.285) * np.sin(a)
+        across = -(x - 0.47) * np.sin(a) + (y - 7.285) * np.cos(a) + wobble
+        drawn = np.maximum(drawn, 0.75 * line(across, along, 0.19, 0.0065))
+    for drop, strength in ((0.115, 0.7), (0.16, 0.45)):
+        arc = y - (7.285 - drop * np.sqrt(np.clip(1 - ((x - 0.31) / 0.22) ** 2, 0, 1))) + 0.5 * wobble
+        drawn = np.maximum(drawn, strength * line(arc, x - 0.13, 0.36, 0.008))
+    fold = x - 0.205 - 0.13 * np.clip((6.88 - y) / 0.3, 0, 1) ** 0.8 + wobble
+    drawn = np.maximum(drawn, line(fold, 6.90 - y, 0.42, 0.013))
+    drawn = np.maximum(drawn, 0.6 * line(x - 0.285 + wobble, 6.57 - y, 0.28, 0.010))
+    return drawn * broken * front
 
 
 def _complexion(folded: Array, look: Look, rng: np.random.Generator) -> Array:
@@ -142,14 +189,19 @@ def _relief(folded: Array, rng: np.random.Generator) -> Array:
 
 def _beard(colour: Array, folded: Array, look: Look, rng: np.random.Generator) -> Array:
     """Stubble on jaw, chin and upper lip: a cool veil plus single dots."""
+    amount = look.stubble * beard_area(folded, 0.03 * _noise(rng, 20))
+    dots = np.clip(rng.standard_normal(PAINT_SHAPE) * 0.5 + 0.3, 0, 1)
+    dark = np.array(look.hair[0]) * 0.6 + np.array(look.skin) * 0.15
+    return colour + (amount * (0.25 + 0.6 * dots))[..., None] * (dark - colour)
+
+
+def beard_area(folded: Array, edge: Array | float) -> Array:
+    """Where a beard grows, 0..1, at points with both halves of the face folded onto one."""
     x, y, z = np.moveaxis(folded, -1, 0)
-    edge = 0.03 * _noise(rng, 20)
     cheek = 6.62 + 0.75 * np.clip((x - 0.3) / 0.45, 0, 1.2) ** 1.4 + edge  # beard line from mouth corner to ear
     jaw = np.clip((cheek + 0.05 - y) / 0.35, 0, 1) * np.clip((y - 6.12) / 0.12, 0, 1)
     jaw *= np.clip((z - 0.55) / 0.15, 0, 1)
     lip = np.exp(-(((x - 0.12) / 0.13) ** 2) - ((y - 6.765) / 0.04) ** 2)
     bare = np.exp(-((x / 0.27) ** 4) - ((y - 6.60) / 0.125) ** 4)  # lips and just below
-    amount = look.stubble * np.clip(np.maximum(jaw * (1 - bare), 0.9 * lip * (z > 1.2)), 0, 1)
-    dots = np.clip(rng.standard_normal(PAINT_SHAPE) * 0.5 + 0.3, 0, 1)
-    dark = np.array(look.hair[0]) * 0.6 + np.array(look.skin) * 0.15
-    return colour + (amount * (0.25 + 0.6 * dots))[..., None] * (dark - colour)
+    area: Array = np.clip(np.maximum(jaw * (1 - bare), 0.9 * lip * (z > 1.2)), 0, 1)
+    return area

@@ -10,7 +10,7 @@ import numpy as np
 import trimesh
 from demo_cast import LOOKS, SHAPES
 from demo_gl import Mesh, vertices
-from demo_hair import Strands, brows, hair
+from demo_hair import STYLES, Strands, beard, brows, hair
 from demo_head import (
     PIVOT,
     Array,
@@ -64,10 +64,27 @@ def _ribbons(strands: Strands, roots: Array, normals: Array, turn: Array, on_fac
     t = np.linspace(0, 1, steps)
     half = 0.5 * strands.width[:, None] * np.sqrt(np.clip(1.02 - t, 0, 1))
     side = np.stack([half, -half], -1).ravel()
-    double = [np.repeat(x.reshape(-1, 3), 2, 0) for x in (line, along, np.repeat(normals, steps, 0))]
+    out = np.repeat(normals, steps, 0) if strands.facing is None else strands.facing @ turn.T
+    double = [np.repeat(x.reshape(-1, 3), 2, 0) for x in (line, along, out)]
     table = vertices(*double, np.tile(np.repeat(t, 2), count), side, np.repeat(strands.tone, 2 * steps), on_face)
     triangles = lattice(steps, 2) + 2 * steps * np.arange(count)[:, None, None]
     return table, triangles.reshape(-1, 3)
+
+
+def gaze_rotation(gaze: Array) -> Array:
+    """How an eyeball turns for a gaze in degrees, (3, 3)."""
+    side, up = np.radians(gaze)
+    turn: Array = rotation(np.array([0, side, 0])) @ rotation(np.array([-up, 0, 0]))
+    return turn
+
+
+def face_area(rest: Array) -> Array:
+    """1 at unmorphed points (P, 3) of the face: from just over the brows to the chin, from ear to ear."""
+    x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
+    jaw = 6.15 + 0.62 * np.clip((1.42 - z) / 0.85, 0, 1) ** 0.8
+    before_ears = z > 0.58 - 0.12 * np.clip((7.1 - y) / 0.5, 0, 1)
+    face: Array = (y > jaw) & (y < 7.62) & before_ears & (x < 0.88)
+    return face.astype(float)
 
 
 class Person:
@@ -77,13 +94,16 @@ class Person:
         self.name, self.look, base = name, LOOKS[name], template()
         self.points = identity(SHAPES[name])
         middles = base.points[base.quads["body"]].mean(1)
-        self.skin = Surface(base.quads["body"][(middles[:, 1] > 4.4) & (np.abs(middles[:, 0]) < 2.4)])
+        low, wide = (3.4, 3.4) if self.look.fine else (4.4, 2.4)  # dm: how much of the body there is
+        self.skin = Surface(base.quads["body"][(middles[:, 1] > low) & (np.abs(middles[:, 0]) < wide)])
         self.tongue = Surface(base.quads["helper-tongue"])
         self.rest = self.skin.refine(base.points)
-        fine = self.skin.refine(self.points)
+        self.fine = self.placed = fine = self.skin.refine(self.points)
         self.masks = [np.clip(self.skin.refine(mask_at_points(m)), 0, 1) for m in ("lips", "inside-mouth")]
         self.paint = paint(self.skin, self.look, seed)
         self.brows = brows(self.skin, self.rest, fine, self.look, seed)
+        self.whiskers = beard(self.skin, self.rest, fine, self.look, seed) if self.look.beard else None
+        self.on_face = face_area(self.rest)
         self.jaws = {upper: teeth(upper) for upper in (True, False)}
         self._bake_openness()
         self.fixed = [self._hair(fine, seed)]
@@ -105,8 +125,11 @@ class Person:
         grown = hair(self.skin, self.rest, fine, self.look, seed)
         roots, normals = self._rooted(grown, fine, self.skin.normals(fine))
         table, triangles = _ribbons(grown, roots, normals, np.eye(3), 0.0)
-        shine = 1.0 if self.look.hair_style == "combed" else 0.5
-        return Mesh("hair", table, triangles, self.look.hair, (shine,), in_head=True, keep=True)
+        style = self.look.hair_style
+        shine = 1.0 if style in ("combed", "bob", "bun", "thin") else 0.5
+        casts = style in STYLES
+        kind = "locks" if casts else "hair"
+        return Mesh(kind, table, triangles, self.look.hair, (shine,), in_head=True, keep=True, shadow=casts)
 
     def _rooted(self, strands: Strands, fine: Array, normals: Array) -> tuple[Array, Array]:
         at, weights = self.skin.triangles[strands.triangle], strands.weights[..., None]
@@ -136,18 +159,23 @@ class Person:
         weight = neck_weight()
         posed = turned(shaped, vector, weight) + moment.sway * (0.25 + 0.75 * weight[:, None])
         fine = self.skin.refine(posed)
+        self.placed = fine  # where the skin of the last frame is, for labels
         normals = self.skin.normals(fine)
         shapes = moment.shapes
         lids = (shapes.get("eyeBlinkLeft", 0) + shapes.get("eyeBlinkRight", 0)) / 2
         free = np.clip(self.open_still + 2 * shapes.get("jawOpen", 0) * self.open_jaw + lids * self.open_lids, 0, 1)
-        skin = vertices(fine, normals, self.rest, free, *self.masks)
+        skin = vertices(fine, normals, self.rest, free, *self.masks, self.on_face)
         look = self.look
-        drawn = [Mesh("skin", skin, self.skin.triangles, (look.lips,), (look.lip_shine,), self.name, shadow=True)]
+        drawn = [
+            Mesh("skin", skin, self.skin.triangles, (look.lips,), (look.lip_shine, look.sheen), self.name, shadow=True)
+        ]
         drawn += self._mouth(shaped, posed) + self._eyes(moment.gaze) + self.fixed
         drawn += [self._cloth(fine, normals, free, cloth), self._lashes(posed)]
-        roots, skin_normals = self._rooted(self.brows, fine, normals)
-        table, triangles = _ribbons(self.brows, roots, skin_normals, turn[:3, :3], 1.0)
-        drawn.append(Mesh("hair", table, triangles, look.hair, (0.3,)))
+        for grown in (self.brows, self.whiskers):
+            if grown is not None:
+                roots, skin_normals = self._rooted(grown, fine, normals)
+                table, triangles = _ribbons(grown, roots, skin_normals, turn[:3, :3], 1.0)
+                drawn.append(Mesh("hair", table, triangles, look.hair, (0.3,)))
         return drawn, turn
 
     def _mouth(self, shaped: Array, posed: Array) -> list[Mesh]:
@@ -171,8 +199,7 @@ class Person:
         return float(np.clip((distance - 0.01) / 0.10, 0.35, 0.95))
 
     def _eyes(self, gaze: Array) -> list[Mesh]:
-        side, up = np.radians(gaze)
-        look = rotation(np.array([0, side, 0])) @ rotation(np.array([-up, 0, 0]))
+        look = gaze_rotation(gaze)
         drawn = []
         for middle, _, ball in self.balls:
             ways = self.ball_ways @ look.T

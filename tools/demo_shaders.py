@@ -24,11 +24,12 @@ void main() {
 COMMON = """
 #version 330
 in vec3 P; in vec3 N; in vec3 R; in vec4 X; in vec4 S;
-uniform vec3 eye; uniform vec3 key; uniform vec3 key_colour; uniform vec3 sky; uniform mat3 head;
+uniform vec3 eye; uniform vec3 key; uniform vec3 key_colour; uniform vec3 sky; uniform float room_light;
 uniform sampler2DShadow shadow; uniform sampler2D paint;
 uniform vec3 tint0; uniform vec3 tint1; uniform vec4 knob;
 out vec4 colour;
-const vec3 FILL = vec3(0.80, 0.05, 0.60), RIM = vec3(-0.75, 0.45, -0.48), FILL_COLOUR = vec3(0.34, 0.37, 0.42);
+const vec3 FILL = vec3(0.80, 0.05, 0.60), RIM = vec3(-0.75, 0.45, -0.48);
+#define FILL_COLOUR (room_light * vec3(0.34, 0.37, 0.42))
 vec3 linear(vec3 c) { return pow(c, vec3(2.2)); }
 float lit() {  // share of the key light that arrives, from taps on a spiral
     vec3 s = S.xyz / S.w * 0.5 + 0.5; float sum = 0.0;
@@ -39,7 +40,7 @@ float lit() {  // share of the key light that arrives, from taps on a spiral
     return sum / float(TAPS);
 }
 vec3 around(vec3 n) {  // soft light of a room: ceiling, walls, floor, and a bright wall behind the camera
-    return mix(vec3(0.20, 0.17, 0.15), sky, n.y * 0.5 + 0.5) + vec3(0.16) * max(n.z, 0.0);
+    return room_light * (mix(vec3(0.20, 0.17, 0.15), sky, n.y * 0.5 + 0.5) + vec3(0.16) * max(n.z, 0.0));
 }
 float gloss(vec3 n, vec3 l, vec3 v, float rough, float f0) {
     vec3 h = normalize(l + v); float a = rough * rough, nh = max(dot(n, h), 0.0), d = nh * nh * (a * a - 1.0) + 1.0;
@@ -59,7 +60,7 @@ vec3 shade(vec3 albedo, vec3 n, float ao, float rough, float f0, vec3 wrap) {
     float rim = pow(1.0 - max(dot(n, v), 0.0), 3.0) * max(dot(n, normalize(RIM)), 0.0);
     rim *= smoothstep(0.004, 0.05, albedo.g);
     return sum + key_colour * arrives * gloss(n, key, v, rough, f0) + ao * FILL_COLOUR * gloss(n, fill, v, rough, f0)
-        + ao * 0.5 * rim * vec3(0.9, 0.95, 1.0) + ao * around(reflect(-v, n)) * f0 * 0.6;
+        + room_light * ao * 0.5 * rim * vec3(0.9, 0.95, 1.0) + ao * around(reflect(-v, n)) * f0 * 0.6;
 }
 void finish(vec3 c, float a) {
     c *= 1.12; c = c * (1.0 + c / 3.2) / (1.0 + c * 0.55);  // shoulder for the highlights
@@ -86,7 +87,7 @@ void main() {
     albedo = mix(albedo, vec3(0.22, 0.055, 0.05), inside);
     float oily = 0.5 + 0.5 * exp(-pow(R.x / 0.28, 2.0)) * step(0.9, R.z);
     float rough = mix(mix(0.52, 0.42, oily), 0.34, lips), f0 = mix(0.030 + 0.014 * oily, 0.03 + 0.03 * knob.x, lips);
-    f0 *= smoothstep(0.004, 0.05, albedo.g);  // no sheen on the painted roots of the hair
+    f0 *= smoothstep(0.004, 0.05, albedo.g * (1.0 + knob.y));  // no sheen on the painted roots of the hair
     float deep = mix(1.0, smoothstep(0.95, 1.50, R.z), inside);
     float ao = mix(X.x, max(X.x, 0.4) * mix(0.35, 1.0, deep), inside);  // the throat is never quite black
     vec3 c = shade(albedo, n, ao, rough, f0 * deep, vec3(0.42, 0.20, 0.13));
@@ -150,7 +151,8 @@ void main() {
     vec3 c = albedo * deep * (1.25 * key_colour * arrives * sl * face + room);
     float shift = (X.z - 0.5) * 0.25, spark = pow(max(sl * sv - (tl + shift) * (tv + shift), 0.0), 45.0);
     c += deep * face * arrives * key_colour * spark * (0.05 + 0.35 * linear(tint1)) * knob.x;
-    c += deep * 0.25 * pow(1.0 - abs(dot(out_, v)), 2.0) * max(dot(out_, normalize(RIM)), 0.0) * (albedo + 0.02);
+    float rim = pow(1.0 - abs(dot(out_, v)), 2.0) * max(dot(out_, normalize(RIM)), 0.0);
+    c += room_light * deep * 0.25 * rim * (albedo + 0.02);
     finish(c, X.w > 0.5 ? 0.8 * (1.0 - X.x * X.x) : 1.0);
 }""",
     # rest = (place along the lid, 0 root..1 tip, length); tint0 lash
@@ -162,6 +164,69 @@ void main() {
     a = max(a, 0.85 * smoothstep(0.22, 0.0, R.y)); if (a < 0.05) discard;
     finish(linear(tint0) * 0.5, a);
 }""",
+    # rest = place on the unmoved arm; extra = (openness, nail, unused...); tint = skin, nail and palm
+    "hand": """
+void main() {
+    vec3 q = R * 9.0; float mottle = 0.0, fine = 0.0;
+    for (int i = 0; i < 3; i++) { mottle += sin(q.x + 1.7 * sin(q.y)) * sin(q.z + 1.3 * sin(q.x)); q = q.zxy * 2.1; }
+    for (int i = 0; i < 2; i++) { fine += sin(q.x) * sin(q.y + q.z); q = q.yzx * 1.9; }
+    vec3 n = normalize(N), albedo = mix(linear(tint0), linear(tint1), clamp(X.z, 0.0, 1.0));
+    albedo *= 1.0 + 0.035 * mottle * vec3(0.7, 1.05, 1.1) + 0.03 * fine;
+    n = normalize(n + 0.05 * fine * vec3(sin(q.x), sin(q.y), sin(q.z)));
+    float nail = smoothstep(0.45, 0.7, X.y);
+    albedo = mix(albedo, linear(tint1) * 1.05, 0.6 * nail);
+    finish(shade(albedo, n, X.x, mix(0.5, 0.25, nail), mix(0.03, 0.05, nail), vec3(0.42, 0.20, 0.13)), 1.0);
+}""",
+    # tint0 plastic or metal; knob.x shine
+    "frame": """
+void main() {
+    vec3 n = normalize(N); finish(shade(linear(tint0), n, 1.0, 0.28, 0.04 + 0.4 * knob.x, vec3(0.05)), 1.0);
+}""",
+    # drawn over everything else: the room's window and the sky in the glass
+    "lens": """
+void main() {
+    vec3 n = normalize(N), v = normalize(eye - P); if (dot(n, v) < 0.0) n = -n;
+    vec3 m = reflect(-v, n), u = normalize(cross(vec3(0, 1, 0), key));
+    vec2 q = vec2(dot(m, u), dot(m, cross(key, u))) / vec2(0.30, 0.38);
+    float window = step(0.0, dot(m, key)) * smoothstep(1.2, 0.9, max(abs(q.x), abs(q.y)));
+    window *= 1.0 - 0.7 * smoothstep(0.06, 0.03, min(abs(q.x), abs(q.y)));
+    float mirror = 0.03 + 0.5 * pow(1.0 - max(dot(n, v), 0.0), 5.0);
+    float a = clamp(mirror + 0.28 * window, 0.0, 0.8);
+    finish(around(m) * 0.8 + window * key_colour, a);
+}""",
     "back": """
-void main() { colour = vec4(texture(paint, X.xy).rgb, 1.0); }""",
+void main() { colour = vec4(texture(paint, X.xy).rgb * room_light, 1.0); }""",
 }
+
+# Flat colours for the masks: red face, green occluder, blue glasses. Where the last value is 1, only what has
+# extra.w = 1 counts: of the skin the face, of the hair what grows on the face.
+LABEL = """
+uniform vec4 label;
+void main() { colour = vec4(label.rgb * mix(1.0, step(0.5, X.w), label.a), 1.0); }
+"""
+LABELS = {
+    "skin": (1.0, 0.0, 0.0, 1.0),
+    "hair": (1.0, 0.0, 0.0, 1.0),
+    "eye": (1.0, 0.0, 0.0, 0.0),
+    "teeth": (1.0, 0.0, 0.0, 0.0),
+    "tongue": (1.0, 0.0, 0.0, 0.0),
+    "cloth": (0.0, 0.0, 0.0, 0.0),
+    "hand": (0.0, 1.0, 0.0, 0.0),
+    "frame": (0.0, 0.0, 1.0, 0.0),
+    "lens": (0.0, 0.0, 1.0, 0.0),
+}
+MATERIALS["locks"] = MATERIALS["hair"]  # long hair: the same, but worked out for vertices (see lit_by_vertex)
+LABELS["locks"] = LABELS["hair"]
+HAIRY = ("hair", "locks")
+
+
+def lit_by_vertex(vertex: str, fragment: str) -> tuple[str, str]:
+    """Move a fragment program's work to the vertices: hairs cover each other many times over, so these are fewer."""
+    inputs = "in vec3 P; in vec3 N; in vec3 R; in vec4 X; in vec4 S;"
+    work = fragment.replace("#version 330", "").replace(inputs, "").replace("out vec4 colour", "out vec4 shown")
+    work = work.replace("colour = vec4(", "shown = vec4(").replace("void main()", "void light()")
+    work = work.replace("uniform vec3 eye; ", "")
+    start = vertex.index("out vec3 P;")
+    body = vertex[start:].replace("out ", "").replace("void main() {", work + "\nvoid main() {")
+    body = body[: body.rindex("}")] + "    light();\n}\n"
+    return vertex[:start] + body, "#version 330\nin vec4 shown; out vec4 colour; void main() { colour = shown; }"

@@ -1,6 +1,6 @@
 """What drives a head: speech, blinks, gaze, pose and light over time, all from seeds; and the sound of the speech."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from demo_head import Array
@@ -38,7 +38,7 @@ class Track:
     pose: Array  # (n, 3) yaw, pitch, roll in radians
     sway: Array  # (n, 3) dm
     gaze: Array  # (n, 2) degrees
-    light: Array  # (n, 3) azimuth and height in degrees, strength
+    light: Array  # (n, 3 or 4) azimuth and height in degrees, strength, share of the room's light
     said: list[tuple[int, str]]  # frame at which each mouth shape is reached
 
     def moment(self, i: int) -> Moment:
@@ -91,8 +91,19 @@ def _blinks(count: int, rng: np.random.Generator) -> Array:
     return lids[:count]
 
 
-def make_track(count: int, seed: int) -> Track:
-    """A talking head. Ranges are the same for every seed, so that one clip's faces are in the other's range."""
+Range = tuple[float, float]
+
+
+def make_track(
+    count: int,
+    seed: int,
+    reach: tuple[float, float, float] = (25.0, 12.0, 7.0),
+    light: tuple[Range, Range, Range] = ((-52, 12), (22, 48), (1.2, 1.65)),
+) -> Track:
+    """A talking head. Ranges are the same for every seed, so that one clip's faces are in the other's range.
+
+    ``reach``: degrees of yaw, pitch, roll to both sides; ``light``: from and to of the columns of ``Track.light``.
+    """
     rng = np.random.default_rng(seed)
     said = _speech(count, rng)
     shapes: dict[str, Array] = {}
@@ -124,11 +135,28 @@ def make_track(count: int, seed: int) -> Track:
             shapes[other + side] = shapes[other + side] * (1 - np.clip(shut, 0, 1))
     shapes = {n: np.clip(w, 0, 1) for n, w in shapes.items()}
     pose = np.stack(
-        [_wander(count, rng, r, -a, a) for r, a in (((16, 32), 25.0), ((15, 30), 12.0), ((20, 40), 7.0))], 1
+        [_wander(count, rng, r, -a, a) for r, a in zip(((16, 32), (15, 30), (20, 40)), reach, strict=True)], 1
     )
     sway = np.stack([_wander(count, rng, (30, 60), -a, a) for a in (0.10, 0.05, 0.06)], 1)
-    light = np.stack([_wander(count, rng, (45, 80), *r) for r in ((-52, 12), (22, 48), (1.2, 1.65))], 1)
-    return Track(shapes, np.radians(pose), sway, gaze, light, said)
+    lamp = np.stack([_wander(count, rng, (45, 80), *r) for r in light], 1)
+    return Track(shapes, np.radians(pose), sway, gaze, lamp, said)
+
+
+def stress_track(seed: int) -> Track:
+    """Six seconds of everything that is hard, the same for everybody: wide turns, light from all sides and dim."""
+    count = 150
+    yaw = [(0, 0), (18, 50), (50, -50), (66, 0), (84, 0), (95, 25), (108, -20), (128, 30), (149, -10)]
+    pitch = [(0, 0), (46, 0), (62, 25), (80, -25), (92, 0), (115, -10), (149, 8)]
+    roll = [(0, 0), (78, 0), (90, 20), (104, -20), (114, 0), (149, -8)]
+    light = [
+        [(0, -60), (40, 60), (75, -20), (110, 55), (149, -45)],  # azimuth
+        [(0, 35), (30, 10), (70, 55), (110, 25), (149, 35)],  # height
+        [(0, 1.4), (60, 1.6), (84, 0.25), (98, 0.25), (116, 1.3), (149, 1.5)],  # strength
+        [(0, 1.0), (60, 0.8), (84, 0.3), (98, 0.3), (116, 0.9), (149, 1.0)],  # the room's share
+    ]
+    pose = np.stack([_glide(count, [(f, float(v)) for f, v in keys]) for keys in (yaw, pitch, roll)], 1)
+    lamp = np.stack([_glide(count, [(f, float(v)) for f, v in keys]) for keys in light], 1)
+    return replace(make_track(count, seed), pose=np.radians(pose), light=lamp)
 
 
 def _saccades(count: int, rng: np.random.Generator, reach: float) -> Array:

@@ -14,7 +14,7 @@ B's frame i looks like. The same command gives the same frames: every seed is fi
 import argparse
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,27 +22,15 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from demo_gl import Light, Mesh, Renderer, vertices
-from demo_head import Array
+from demo_cast import SEEDS
+from demo_gl import Light, Renderer
 from demo_people import Cloth, Person
+from demo_scenes import backdrop, background
 from demo_track import FPS, RATE, Track, make_sound, make_track
 from numpy.typing import NDArray
 
 SIZE = 400
 CLIPS = Path(__file__).parent.parent / "src/clearswap/demo_clips"
-
-
-def background(low: tuple[float, float, float], high: tuple[float, float, float], seed: int) -> Array:
-    """A wall out of focus: a slope of light and a few soft discs, (H, W, 3)."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:1:512j, 0:1:512j]
-    wall = np.array(low) + (np.array(high) - low) * np.clip(0.75 * y + 0.35 * x - 0.05, 0, 1)[..., None]
-    for _ in range(7):
-        cx, cy, size, lift = rng.uniform([0, 0.35, 0.08, -0.05], [1, 1, 0.2, 0.07])
-        disc = np.clip((size - np.hypot(x - cx, y - cy)) / 0.06 + 0.5, 0, 1)
-        wall = wall + lift * (disc * disc * (3 - 2 * disc))[..., None]
-    wall = cv2.GaussianBlur(wall.astype(np.float32), (0, 0), 9)
-    return np.clip(wall + rng.normal(0, 0.004, (512, 512, 1)), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -66,24 +54,20 @@ CLIP = {
     ),
 }
 CLIP["truth"] = Clip("a", *[getattr(CLIP["person_b"], n) for n in ("frames", "track_seed", "pitch", "wall", "cloth")])
-SEED = {"a": 5, "b": 9}  # of paint and hair
 
 
 class Studio:
     """The renderer with the people it has been asked for."""
 
     def __init__(self) -> None:
-        self.renderer = Renderer(SIZE)
+        self.renderer = Renderer(SIZE, SIZE)
         self.people: dict[str, Person] = {}
-        corners = np.array([[-1, -1, 0.9999], [3, -1, 0.9999], [-1, 3, 0.9999]])
-        seen = (corners[:, :2] + 1) / 2
-        table = vertices(corners, 0 * corners, 0 * corners, *seen.T)
-        self.wall = Mesh("back", table, np.array([[0, 1, 2]]), paint="wall")
+        self.wall = backdrop()
 
     def frames(self, clip: Clip, track: Track, which: range) -> Iterator[NDArray[np.uint8]]:
         """The clip's pictures, (400, 400, 3) RGB each."""
         if clip.person not in self.people:
-            person = self.people[clip.person] = Person(clip.person, SEED[clip.person])
+            person = self.people[clip.person] = Person(clip.person, SEEDS[clip.person])
             self.renderer.load(person.name, person.paint)
         person = self.people[clip.person]
         self.renderer.load("wall", background(*clip.wall, clip.track_seed))
@@ -92,12 +76,18 @@ class Studio:
             yield self.renderer.draw([*meshes, self.wall], Light(*track.light[i]), turn)
 
 
-def encode(path: Path, pictures: Iterator[NDArray[np.uint8]], sound: NDArray[np.float32]) -> None:
+def encode(
+    path: Path,
+    pictures: Iterable[NDArray[np.uint8]],
+    sound: NDArray[np.float32],
+    size: tuple[int, int] = (SIZE, SIZE),
+    crf: int = 18,
+) -> None:
     """Write H.264 and AAC beside ``path``, then move it there in one step."""
     beside = path.with_suffix(f".{os.getpid()}.part")
     with av.open(str(beside), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as file:
-        video = file.add_stream("libx264", rate=FPS, options={"crf": "18", "preset": "slow", "threads": "2"})
-        video.width = video.height = SIZE
+        video = file.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": "slow", "threads": "2"})
+        video.width, video.height = size
         video.pix_fmt = "yuv420p"
         audio = file.add_stream("aac", rate=RATE, layout="mono", bit_rate=64000)
         for i, picture in enumerate(pictures):
