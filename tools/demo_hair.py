@@ -94,7 +94,7 @@ def brows(surface: Surface, rest: Array, points: Array, look: Look, seed: int) -
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     thick = look.brow[2] * np.clip((0.62 - x) / 0.3, 0.25, 1) * np.clip((x - 0.02) / 0.16, 0.5, 1)
     density = (
-        np.exp(-(((y - brow_line(x, look)) / thick) ** 4))
+        np.exp(-(((y - brow_line(x, look)) / (0.85 * thick if look.fine else thick)) ** 4))
         * np.clip((x - 0.10) / 0.06, 0, 1)
         * np.clip((0.58 - x) / 0.12, 0, 1)
         * (z > 0.8)

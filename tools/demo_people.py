@@ -29,7 +29,7 @@ from demo_head import (
     template,
     turned,
 )
-from demo_looks import paint
+from demo_looks import paint, scalp
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _affine(start: Array, end: Array) -> Array:
     return np.linalg.lstsq(np.c_[start, np.ones(len(start))], end, rcond=None)[0]
 
 
-def _ribbons(strands: Strands, roots: Array, normals: Array, turn: Array, on_face: float) -> tuple[Array, Ints]:
+def _ribbons(strands: Strands, roots: Array, normals: Array, turn: Array, on_face: Array | float) -> tuple[Array, Ints]:
     """Flat bands along the hairs that the vertex program turns towards the camera."""
     line = roots[:, None] + strands.bend @ turn.T  # (S, K, 3)
     count, steps = line.shape[:2]
@@ -65,6 +65,7 @@ def _ribbons(strands: Strands, roots: Array, normals: Array, turn: Array, on_fac
     half = 0.5 * strands.width[:, None] * np.sqrt(np.clip(1.02 - t, 0, 1))
     side = np.stack([half, -half], -1).ravel()
     out = np.repeat(normals, steps, 0) if strands.facing is None else strands.facing @ turn.T
+    on_face = np.repeat(on_face, 2 * steps) if isinstance(on_face, np.ndarray) else on_face
     double = [np.repeat(x.reshape(-1, 3), 2, 0) for x in (line, along, out)]
     table = vertices(*double, np.tile(np.repeat(t, 2), count), side, np.repeat(strands.tone, 2 * steps), on_face)
     triangles = lattice(steps, 2) + 2 * steps * np.arange(count)[:, None, None]
@@ -103,7 +104,8 @@ class Person:
         self.paint = paint(self.skin, self.look, seed)
         self.brows = brows(self.skin, self.rest, fine, self.look, seed)
         self.whiskers = beard(self.skin, self.rest, fine, self.look, seed) if self.look.beard else None
-        self.on_face = face_area(self.rest)
+        skin = face_area(self.rest) * (scalp(self.rest, self.look.hairline) < 0.03)
+        self.on_face = np.maximum(skin, self.masks[1] > 0.5)  # with the inside of the mouth
         self.jaws = {upper: teeth(upper) for upper in (True, False)}
         self._bake_openness()
         self.fixed = [self._hair(fine, seed)]
@@ -174,7 +176,7 @@ class Person:
         for grown in (self.brows, self.whiskers):
             if grown is not None:
                 roots, skin_normals = self._rooted(grown, fine, normals)
-                table, triangles = _ribbons(grown, roots, skin_normals, turn[:3, :3], 1.0)
+                table, triangles = _ribbons(grown, roots, skin_normals, turn[:3, :3], self._kind(grown))
                 drawn.append(Mesh("hair", table, triangles, look.hair, (0.3,)))
         return drawn, turn
 
@@ -190,6 +192,11 @@ class Person:
         rest = self.tongue.refine(template().points)
         table = vertices(fine, self.tongue.normals(fine), rest, 0.65 * gap)
         return [*drawn, Mesh("tongue", table, self.tongue.triangles)]
+
+    def _kind(self, strands: Strands) -> Array:
+        """For hair that is shaded as on the face: 1 where it counts as face in the masks, 0.6 on the throat."""
+        root = self.on_face[self.skin.triangles[strands.triangle]].mean(1)
+        return np.where(root > 0.5, 1.0, 0.6)
 
     def _lip_gap(self, shaped: Array) -> float:
         """How much light gets into the mouth, from the distance between the lips."""

@@ -115,8 +115,8 @@ def glasses(person: Person, colour: Colour = (0.06, 0.045, 0.04), thick: float =
     x, y, z = person.fine.T
     about = (np.abs(x) > 0.10) & (np.abs(x) < 0.56) & (y > 7.02) & (y < 7.46) & (z > 0.6)
     front = float(z[about].max()) + 0.035
-    beside = (np.abs(y - 7.36) < 0.08) & (z > 0.45) & (z < 1.1)
-    wide = float(np.abs(x[beside & (np.abs(x) < 1.0)]).max())
+    beside = (np.abs(y - 7.37) < 0.10) & (z > 0.62) & (z < 1.0)  # the temples, in front of the ears
+    wide = float(np.abs(x[beside]).max())
     t = np.linspace(0, 2 * np.pi, 73)
     lines, lenses = [], []
     for side in (-1, 1):
@@ -126,7 +126,7 @@ def glasses(person: Person, colour: Colour = (0.06, 0.045, 0.04), thick: float =
         lines.append(rim)
         lenses.append(rim)
         hinge = np.array([side * 0.615, 7.37, front - 0.07])
-        ear = np.array([side * (wide + 0.02), 7.38, 0.62])
+        ear = np.array([side * (wide + 0.03), 7.38, 0.55])
         lines.append(np.linspace(0, 1, 12)[:, None] * (ear - hinge) + hinge)
         lines.append(np.array([ear, ear + [0, -0.03, -0.15], ear + [0, -0.16, -0.3]]))
     nose = float(z[(np.abs(x) < 0.06) & (np.abs(y - 7.31) < 0.05)].max())

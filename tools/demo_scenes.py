@@ -54,6 +54,7 @@ def _shelves(canvas: Array, rng: np.random.Generator) -> None:
                 x += int(rng.integers(20, 60))
             thick, high = int(rng.integers(9, 26)), int(row * rng.uniform(0.62, 0.92))
             colour = rng.uniform(0.02, 0.45, 3) * rng.uniform(0.4, 1.0) + 0.02
+            colour = (0.35 * colour + 0.65 * colour.mean()) * [1.1, 1.0, 0.88]
             cv2.rectangle(canvas, (x, top + row - high), (x + thick, top + row), colour.tolist(), -1)
             cv2.rectangle(canvas, (x, top + row - high), (x + 2, top + row), (colour * 0.5).tolist(), -1)
             x += thick + 1
@@ -70,7 +71,9 @@ def _window(canvas: Array, rng: np.random.Generator) -> None:
     canvas[:low, max(left, 0) : right] = sky
     for _ in range(60):  # trees outside
         at = (int(rng.uniform(left, right)), int(low - rng.uniform(0, 0.35) * tall))
-        cv2.circle(canvas, at, int(rng.integers(10, 32)), (rng.uniform(0.1, 0.4, 3) * [0.8, 1.1, 0.6]).tolist(), -1)
+        cv2.circle(
+            canvas, at, int(rng.integers(10, 32)), (rng.uniform(0.08, 0.35) * np.array([0.75, 1.0, 0.5])).tolist(), -1
+        )
     canvas[low:, right:] = canvas[low:, right:].clip(0, 0.3)
     canvas[low : low + 18, : right + 20] = 0.75
     for x in (left, (left + right) // 2, right):

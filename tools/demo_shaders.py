@@ -169,10 +169,10 @@ void main() {
 void main() {
     vec3 q = R * 9.0; float mottle = 0.0, fine = 0.0;
     for (int i = 0; i < 3; i++) { mottle += sin(q.x + 1.7 * sin(q.y)) * sin(q.z + 1.3 * sin(q.x)); q = q.zxy * 2.1; }
-    for (int i = 0; i < 2; i++) { fine += sin(q.x) * sin(q.y + q.z); q = q.yzx * 1.9; }
+    fine = soft(R.y * 60.0 + 9.0 * soft(R.x * 45.0) + 7.0 * soft(R.z * 50.0 + 40.0)) - 0.5;
     vec3 n = normalize(N), albedo = mix(linear(tint0), linear(tint1), clamp(X.z, 0.0, 1.0));
-    albedo *= 1.0 + 0.035 * mottle * vec3(0.7, 1.05, 1.1) + 0.03 * fine;
-    n = normalize(n + 0.05 * fine * vec3(sin(q.x), sin(q.y), sin(q.z)));
+    albedo *= 1.0 + 0.03 * mottle * vec3(0.7, 1.05, 1.1) + 0.06 * fine;
+    n = normalize(n + 0.06 * fine * vec3(0.3, 1.0, 0.3));
     float nail = smoothstep(0.45, 0.7, X.y);
     albedo = mix(albedo, linear(tint1) * 1.05, 0.6 * nail);
     finish(shade(albedo, n, X.x, mix(0.5, 0.25, nail), mix(0.03, 0.05, nail), vec3(0.42, 0.20, 0.13)), 1.0);
@@ -202,7 +202,7 @@ void main() { colour = vec4(texture(paint, X.xy).rgb * room_light, 1.0); }""",
 # extra.w = 1 counts: of the skin the face, of the hair what grows on the face.
 LABEL = """
 uniform vec4 label;
-void main() { colour = vec4(label.rgb * mix(1.0, step(0.5, X.w), label.a), 1.0); }
+void main() { colour = vec4(label.rgb * mix(1.0, step(0.75, X.w), label.a), 1.0); }
 """
 LABELS = {
     "skin": (1.0, 0.0, 0.0, 1.0),
