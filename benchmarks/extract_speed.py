@@ -1,28 +1,29 @@
-"""How fast is extraction, and what does tracking buy? `python benchmarks/extract_speed.py CLIP...`
+"""How fast is extraction, and what does tracking buy? `python benchmarks/extract_speed.py [CLIP ...]`
 
-Finds the faces of each clip by tracking and by looking afresh in every frame, in one process, three times each in turn;
-prints the best frames a second of each, their ratio, and the jitter of the landmarks: the median second difference
-over time, in thousandths of the distance between the eyes. The last column is the whole command in a process of its
-own: start-up, decoding, faces, cropping and writing.
+Finds the faces of each clip by tracking and by looking afresh in every frame, in one process and in turn; and runs the
+whole command in a process of its own: start-up, decoding, faces, cropping and writing.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import clips
+import common
 import numpy as np
+from common import Cell, Plot, Point, Result, Table
 
 from clearswap.core.align import Frame, Points
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.sources import count_frames
 from clearswap.machinery.tracker import TrackConfig, Tracker
-from clearswap.machinery.video import read_frames
+
+FRAMES = 150  # of a clip, for the tracker
 
 
 def speed_and_jitter(frames: list[Frame], make: Callable[[], Tracker], *, afresh: bool) -> tuple[float, float]:
@@ -41,31 +42,59 @@ def jitter(landmarks: Points) -> float:
     return float(1000 * np.median(np.linalg.norm(np.diff(landmarks, 2, axis=0), axis=-1)) / eyes)
 
 
-def with_start_up(clip: Path, frames_hint: float) -> float:
-    """Frames a second of the whole command, start-up included (`frames_hint`: the clip's frames)."""
-    with tempfile.TemporaryDirectory() as folder:
+def whole_command(clip: Path) -> float:
+    """Frames a second of the whole command, start-up included."""
+    with common.scratch() as folder:
         command = [sys.executable, "-m", "clearswap", "extract", str(clip), "-o", f"{folder}/faces"]
-        begun = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        return frames_hint / (time.perf_counter() - begun)
+        return count_frames(clip) / common.seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+def measure(clip: Path, make: Callable[[], Tracker], frames: int, rounds: int) -> list[Cell]:
+    """One line of the table."""
+    pictures = list(clips.pictures(clip, frames))
+    tracked: list[tuple[float, float]] = []
+    fresh: list[tuple[float, float]] = []
+    whole: list[float] = []
+    for _ in range(rounds):
+        tracked.append(speed_and_jitter(pictures, make, afresh=False))
+        fresh.append(speed_and_jitter(pictures, make, afresh=True))
+        whole.append(whole_command(clip))
+    (fast, calm), (slow, shaky) = max(tracked), max(fresh)
+    size = f"{pictures[0].shape[1]}x{pictures[0].shape[0]}"
+    return [f"{clip.name}, {size}", fast, slow, fast / slow, calm, shaky, max(whole)]
 
 
 def main() -> None:
-    """Measure every clip named on the command line."""
+    """Measure every clip."""
+    wanted = common.options(__doc__)
+    frames, rounds = (20, 1) if wanted.quick else (FRAMES, 5)
     detector, mesh = Detector(), Mesh()
-    print(f"{'clip':28} {'tracking':>10} {'afresh':>10} {'ratio':>6} {'jitter':>8} {'afresh':>8} {'command':>10}")
-    for clip in map(Path, sys.argv[1:]):
-        frames = [frame.picture for frame in read_frames(clip)][:150]
-        runs: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-        for _ in range(3):
-            for afresh, done in runs.items():
-                done.append(speed_and_jitter(frames, lambda: Tracker(TrackConfig(), detector, mesh), afresh=afresh))
-        (tracked, shake), (fresh, fresh_shake) = max(runs[False]), max(runs[True])
-        whole = max(with_start_up(clip, count_frames(clip)) for _ in range(3))
-        print(
-            f"{clip.name:28} {tracked:6.0f} f/s {fresh:6.0f} f/s {tracked / fresh:6.2f}"
-            f" {shake:8.2f} {fresh_shake:8.2f} {whole:6.0f} f/s"
-        )
+    with common.scratch() as folder:
+        given = wanted.clips or [clips.clip_of("a"), clips.standard_clip(folder, frames, [])]
+        rows = [measure(clip, lambda: Tracker(TrackConfig(), detector, mesh), frames, rounds) for clip in given]
+    columns = [
+        "clip",
+        "tracking, frames/s",
+        "afresh, frames/s",
+        "ratio",
+        "jitter",
+        "jitter afresh",
+        "command, frames/s",
+    ]
+    drawn = {name: at for at, name in enumerate(columns) if "frames/s" in name}
+    series: dict[str, list[Point]] = {
+        name.split(",")[0]: [(str(row[0]), float(row[at])) for row in rows] for name, at in drawn.items()
+    }
+    result = Result(
+        "extract_speed",
+        "How fast is extraction, and what does tracking buy?",
+        f"The first {frames} frames of each clip, with the tracker and with a look afresh in every frame, in one"
+        f" process and in turn, best of {rounds}; `command` is the whole command on the whole clip, start-up and all.",
+        [Table("", columns, rows)],
+        [Plot("finding faces", "bars", "", "frames a second", series)],
+        ["Jitter is the median second difference over time of the landmarks, in thousandths of the eye distance."],
+    )
+    common.save(result, wanted)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,16 @@
-"""What single choices in the network cost, side by side: `python benchmarks/layer_speed.py`
+"""What do single choices in the network cost, side by side? `python benchmarks/layer_speed.py`
 
-Each pair is run forwards and back in turn, ten times, in one process; printed are the best time of each and their
-ratio.
+Each pair is run forwards and back in turn in one process.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does
-
-import time
 from collections.abc import Callable
 
+import common
 import torch
 import torch.nn.functional as F
+from common import Cell, Result, Table
 from torch import Tensor, nn
 
 from clearswap.core.model import PRESETS, build
@@ -42,26 +38,33 @@ def grids(*, together: bool) -> Callable[[], Tensor | list[Tensor]]:
     return lambda: [F.grid_sample(faces, part, align_corners=False) for part in parts]
 
 
-PAIRS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-    "depthwise 5x5 against 3x3, 16x64x24x24": (
-        step(nn.Conv2d(64, 64, 5, padding=2, groups=64), (16, 64, 24, 24)),
-        step(nn.Conv2d(64, 64, 3, padding=1, groups=64), (16, 64, 24, 24)),
-    ),
-    "lite, channels first against last": (lite(channels_last=False), lite(channels_last=True)),
-    "two sampling grids against one": (grids(together=False), grids(together=True)),
-}
+def pairs() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """What is compared: the slower one, as we believe, first."""
+    return {
+        "depthwise 5x5 against 3x3, 16x64x24x24": (
+            step(nn.Conv2d(64, 64, 5, padding=2, groups=64), (16, 64, 24, 24)),
+            step(nn.Conv2d(64, 64, 3, padding=1, groups=64), (16, 64, 24, 24)),
+        ),
+        "lite, channels first against last": (lite(channels_last=False), lite(channels_last=True)),
+        "two sampling grids against one": (grids(together=False), grids(together=True)),
+    }
 
 
 def main() -> None:
-    """Measure all pairs."""
-    for name, (first, second) in PAIRS.items():
-        best = [float("inf"), float("inf")]
-        for _ in range(10):
-            for at, run in enumerate((first, second)):
-                begun = time.perf_counter()
-                run()
-                best[at] = min(best[at], time.perf_counter() - begun)
-        print(f"{name:42} {1000 * best[0]:7.2f} ms {1000 * best[1]:7.2f} ms  ratio {best[0] / best[1]:.2f}")
+    """Measure all pairs, on the CPU."""
+    wanted = common.options(__doc__)
+    rounds = 2 if wanted.quick else 30
+    rows: list[tuple[Cell, ...]] = []
+    for name, (first, second) in pairs().items():
+        best = common.fastest({"first": first, "second": second}, rounds)
+        rows.append((name, 1000 * best["first"], 1000 * best["second"], best["first"] / best["second"]))
+    result = Result(
+        "layer_speed",
+        "What do single choices in the network cost, side by side?",
+        f"Each pair forwards and back on the CPU, in one process and in turn, best of {rounds}.",
+        [Table("", ["", "first, ms", "second, ms", "ratio"], rows)],
+    )
+    common.save(result, wanted)
 
 
 if __name__ == "__main__":

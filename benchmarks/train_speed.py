@@ -1,68 +1,199 @@
-"""How many faces a second does training see? `python benchmarks/train_speed.py FACES_A FACES_B`
+"""How many faces a second does training see, and how near is that to what the machine can do?
 
-Interleaves steps of each preset in one process and prints the best rate of each, beside the machine's
-matrix-product rate measured in the same run.
+    python benchmarks/train_speed.py [CLIP_A CLIP_B]
+
+Steps of each preset in one process, in turn with a large matrix product; then the parts of a step by themselves.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does
-
-import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import clips
+import common
 import torch
+from common import Cell, Plot, Result, Table
+from torch import Tensor, nn
 
-from clearswap.core.augment import AugmentConfig
-from clearswap.core.model import PRESETS, ModelConfig
+from clearswap.core.augment import AugmentConfig, augment
+from clearswap.core.model import PRESETS, ModelConfig, SwapNet
 from clearswap.machinery.checkpoint import TrainingState
-from clearswap.machinery.device import describe_device, used_device
+from clearswap.machinery.device import used_device
 from clearswap.machinery.face_data import load_faces
 from clearswap.verbs.train import start_training, train_step
 
-
-def rate(state: TrainingState, data: list[torch.Tensor], steps: int) -> float:
-    """Faces a second over a few steps."""
-    begun = time.perf_counter()
-    for _ in range(steps):
-        losses = train_step(state, data, AugmentConfig())
-    float(losses.sum())  # waits for the device
-    return 2 * state.config.batch * steps / (time.perf_counter() - begun)
+MATRIX = 2048
+PARTS = ("augmentation", "network, there and back")
 
 
-def matrix_rate(device: torch.device) -> float:
-    """GFLOP/s of a 2048x2048 float32 product."""
-    a = torch.rand(2048, 2048, device=device)
-    begun = time.perf_counter()
-    for _ in range(4):
-        b = a @ a
-    float(b.sum())
-    return 4 * 2 * 2048**3 / (time.perf_counter() - begun) / 1e9
+@dataclass(frozen=True)
+class Trainee:
+    """A network with what it learns from."""
+
+    state: TrainingState
+    faces: list[Tensor]  # of the two persons
+
+    @property
+    def images(self) -> int:
+        """Faces in a step."""
+        return 2 * self.state.config.batch
+
+
+def trainee(config: ModelConfig, sets: list[Path]) -> Trainee:
+    """A new network of `config` and the face sets as it wants them."""
+    device = used_device()
+    return Trainee(start_training(config, 0, device), [load_faces(folder, config, device).faces for folder in sets])
+
+
+def multiply_adds(net: SwapNet, size: int) -> float:
+    """Multiplications of one face's way through the network, counted where the weights are."""
+    counted: list[float] = []
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        weight = layer.weight
+        uses = output[0].numel() / (weight.shape[1] if isinstance(layer, nn.ConvTranspose2d) else weight.shape[0])
+        counted.append(weight.numel() * uses)
+
+    kinds = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
+    hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, kinds)]
+    net.eval()
+    with torch.inference_mode():
+        net(torch.rand(1, 3, size, size, device=used_device()), "a", "a")
+    net.train()
+    for hook in hooks:
+        hook.remove()
+    return sum(counted)
+
+
+def wait() -> None:
+    """Let an accelerator finish what it was given."""
+    if used_device().type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def repeated(work: Callable[[], object], least: float) -> Callable[[], float]:
+    """A task that tells the seconds of one `work`, repeated as often as takes `least` seconds."""
+    work()
+    wait()
+    once = common.seconds(lambda: (work(), wait()))
+    times = max(1, round(least / once))
+
+    def task() -> float:
+        begun = time.perf_counter()
+        for _ in range(times):
+            work()
+        wait()
+        return (time.perf_counter() - begun) / times
+
+    return task
+
+
+def matrix_product() -> Callable[[], object]:
+    """One product of two large matrices."""
+    a = torch.rand(MATRIX, MATRIX, device=used_device())
+    return lambda: a @ a
+
+
+def whole_step(one: Trainee) -> Callable[[], object]:
+    """A step of training as it is."""
+    return lambda: train_step(one.state, one.faces, AugmentConfig())
+
+
+def augmentation(one: Trainee) -> Callable[[], object]:
+    """What a step does before the network."""
+    config, generator = one.state.config, one.state.generator
+
+    def both() -> None:
+        for faces in one.faces:
+            chosen = torch.randint(len(faces), (config.batch,), generator=generator, device=faces.device)
+            augment(faces[chosen].float() / 255, config, AugmentConfig(), generator)
+
+    return both
+
+
+def network(one: Trainee) -> Callable[[], object]:
+    """Both persons through the network and back, with the cheapest of losses."""
+    config, net = one.state.config, one.state.net
+    x = torch.rand(config.batch, 3, config.size, config.size, device=used_device())
+    x = x.contiguous(memory_format=torch.channels_last)
+
+    def there_and_back() -> None:
+        net.zero_grad()
+        (net(x, "a", "a").sum() + net(x, "b", "b").sum()).backward()
+
+    return there_and_back
+
+
+def measure(trainees: dict[str, Trainee], rounds: int, least: float) -> dict[str, float]:
+    """The shortest seconds of the matrix product ("matrix"), of each step, and of its parts ("NAME: PART")."""
+    tasks = {"matrix": repeated(matrix_product(), least)}
+    for name, one in trainees.items():
+        tasks[name] = repeated(whole_step(one), least)
+        for part, work in zip(PARTS, (augmentation(one), network(one)), strict=True):
+            tasks[f"{name}: {part}"] = repeated(work, least)
+    return {name: min(times) for name, times in common.in_turn(tasks, rounds).items()}
+
+
+def speed_table(trainees: dict[str, Trainee], took: dict[str, float]) -> Table:
+    """Faces a second beside the matrix product's rate."""
+    matrix = 2 * MATRIX**3 / took["matrix"]
+    rates = {name: one.images / took[name] for name, one in trainees.items()}
+    rows: list[tuple[Cell, ...]] = []
+    for name, one in trainees.items():
+        work = multiply_adds(one.state.net, one.state.config.size)
+        share = 6 * work * rates[name] / matrix
+        rows.append((name, rates[name], rates[name] / rates["classic"], work / 1e6, f"{100 * share:.0f} %"))
+    rows.append(("matrix product", f"{matrix / 1e9:.0f} GFLOP/s", "", "", "100 %"))
+    columns = ["", "faces/s", "of classic", "million multiply-adds a face", "of the matrix rate"]
+    return Table("speed", columns, rows)
+
+
+def parts(name: str, one: Trainee, took: dict[str, float]) -> dict[str, float]:
+    """Milliseconds a face of each part of a step."""
+    spent = {part: took[f"{name}: {part}"] for part in PARTS}
+    spent["losses, optimiser, average"] = max(0.0, took[name] - sum(spent.values()))
+    return {part: 1000 * seconds / one.images for part, seconds in spent.items()}
 
 
 def main() -> None:
-    """Measure all presets in turn, four rounds."""
-    faces_a, faces_b = map(Path, sys.argv[1:3])
-    device = used_device()
-    print(describe_device(device))
-    configs: dict[str, ModelConfig] = {**PRESETS, "classic, batch 16": replace(PRESETS["classic"], batch=16)}
-    runs = {
-        name: (start_training(config, 0, device), [load_faces(faces, config, device) for faces in (faces_a, faces_b)])
-        for name, config in configs.items()
-    }
-    best = dict.fromkeys([*runs, "matrix product, GFLOP/s"], 0.0)
-    for _ in range(4):
-        best["matrix product, GFLOP/s"] = max(best["matrix product, GFLOP/s"], matrix_rate(device))
-        for name, (state, data) in runs.items():
-            best[name] = max(best[name], rate(state, data, 8 if name == "lite" else 1))
-    for name, figure in best.items():
-        print(
-            f"{name:26} {figure:8.1f}" + ("" if "matrix" in name else f"  {figure / best['classic']:6.2f} of classic")
-        )
+    """Measure all presets."""
+    wanted = common.options(__doc__)
+    rounds, least = (1, 0.05) if wanted.quick else (6, 1.5)
+    configs = {**PRESETS, "classic, batch 16": replace(PRESETS["classic"], batch=16)}
+    if wanted.quick:
+        configs = {name: replace(config, batch=4) for name, config in PRESETS.items()}
+    with common.scratch() as folder:
+        sets = clips.face_sets(folder, wanted.clips, every=20 if wanted.quick else 1)
+        trainees = {name: trainee(config, sets) for name, config in configs.items()}
+    took = measure(trainees, rounds, least)
+    split = {name: parts(name, one, took) for name, one in trainees.items()}
+    outside = [
+        (name, *spent.values(), f"{100 * (1 - spent[PARTS[1]] / sum(spent.values())):.0f} %")
+        for name, spent in split.items()
+    ]
+    result = Result(
+        "train_speed",
+        "How many faces a second does training see, and how near is that to what the machine can do?",
+        f"Whole steps of each preset and a {MATRIX}x{MATRIX} float32 matrix product in one process, in turn, best of"
+        f" {rounds}. A face costs six operations for each multiply-add of its way through the network: two there, four"
+        " back.",
+        [
+            speed_table(trainees, took),
+            Table("a step, ms a face", ["", *split["classic"], "outside the network"], outside),
+        ],
+        [Plot("a step, part by part", "stacked", "", "ms a face", by_part(split))],
+        ["The parts are measured by themselves; the last is what is left of the whole step."],
+    )
+    common.save(result, wanted)
+
+
+def by_part(split: dict[str, dict[str, float]]) -> dict[str, list[tuple[str | float, float]]]:
+    """The same figures, part before preset."""
+    names = next(iter(split.values()))
+    return {part: [(name, spent[part]) for name, spent in split.items()] for part in names}
 
 
 if __name__ == "__main__":
