@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from clearswap.verbs.convert import convert as convert
     from clearswap.verbs.demo import Demo as Demo
     from clearswap.verbs.demo import demo as demo
+    from clearswap.verbs.evaluate import EvaluateConfig as EvaluateConfig
+    from clearswap.verbs.evaluate import Evaluation as Evaluation
+    from clearswap.verbs.evaluate import evaluate as evaluate
     from clearswap.verbs.extract import ExtractConfig as ExtractConfig
     from clearswap.verbs.extract import Extracted as Extracted
     from clearswap.verbs.extract import extract as extract
@@ -61,6 +64,7 @@ _NAMES = {
     "progress": ["Progress"],
     "verbs.convert": ["Converted", "convert"],
     "verbs.demo": ["Demo", "demo"],
+    "verbs.evaluate": ["EvaluateConfig", "Evaluation", "evaluate"],
     "verbs.extract": ["ExtractConfig", "Extracted", "extract"],
     "verbs.swap": ["swap"],
     "verbs.train": ["TrainConfig", "Trained", "train"],

@@ -47,6 +47,8 @@ def match_colour(patch: Tensor, aligned: Tensor, mask: Tensor, strength: float =
     as it is, 1 matches fully. The spread is changed by at most a half or a double: an open mouth or closed
     eyes change it for reasons that are not light.
     """
+    if strength == 0:
+        return patch
     weight = mask / mask.sum((2, 3), keepdim=True).clamp(min=1e-6)
     lab, goal = rgb_to_lab(patch), rgb_to_lab(aligned)
     mean, goal_mean = (lab * weight).sum((2, 3), keepdim=True), (goal * weight).sum((2, 3), keepdim=True)

@@ -28,9 +28,9 @@ class MaskConfig:
     feather: float = 0.08
 
 
-def hull(landmarks: Points, size: int) -> NDArray[np.uint8]:
-    """The filled convex hull of `landmarks` (N, 2), given in pixels of the square: (size, size), 0 or 255."""
-    area = np.zeros((size, size), np.uint8)
+def hull(landmarks: Points, height: int, width: int | None = None) -> NDArray[np.uint8]:
+    """The filled convex hull of `landmarks` (N, 2), given in pixels: (height, width), square by default, 0 or 255."""
+    area = np.zeros((height, width or height), np.uint8)
     cv2.fillConvexPoly(area, cv2.convexHull(np.round(landmarks).astype(np.int32)), 255)
     return area
 

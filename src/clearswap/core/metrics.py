@@ -1,8 +1,12 @@
-"""How near a swapped clip is to the right answer, in the face area."""
+"""How near pictures of faces are to the right ones: what `evaluate` measures in pixels.
+
+Everything here takes aligned faces, (B, 3, S, S) in 0..1, the same frames of the same clip in both arguments, and
+looks only at the pixels of `area` (B, 1, S, S), 0 or 1.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -12,46 +16,126 @@ from clearswap.core.losses import structural_similarity
 
 
 def psnr(result: Tensor, truth: Tensor, area: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio (B,) in dB of frames (B, 3, H, W) in 0..1, over the pixels of `area` (B, 1, H, W)."""
+    """Peak signal-to-noise ratio (B,) in dB over `area`; 100 for pictures that are equal."""
     error = ((result - truth) ** 2 * area).sum((1, 2, 3)) / (3 * area.sum((1, 2, 3))).clamp(min=1e-6)
     return -10 * error.clamp(min=1e-10).log10()
 
 
 def ssim(result: Tensor, truth: Tensor, area: Tensor) -> Tensor:
-    """Structural similarity (B,), -1..1 with 1 for equal, over `area`; shapes as for `psnr`.
+    """Structural similarity (B,), -1..1 with 1 for equal, over `area`.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: a
     Gaussian window of 11 pixels and sigma 1.5, constants (0.01)^2 and (0.03)^2; here the mean over RGB.
     """
-    similarity = structural_similarity(result, truth, _blurred)
+    similarity = structural_similarity(result, truth, lambda x: blurred(x, 1.5))
     return (similarity * area).sum((1, 2, 3)) / (3 * area.sum((1, 2, 3))).clamp(min=1e-6)
 
 
-def _blurred(frames: Tensor) -> Tensor:
-    x = torch.arange(11, device=frames.device) - 5.0
-    window = torch.exp(-(x**2) / (2 * 1.5**2))
-    window = (window / window.sum()).expand(frames.shape[1], 1, 1, 11)
-    across = F.conv2d(frames, window, padding=(0, 5), groups=frames.shape[1])
-    return F.conv2d(across, window.transpose(2, 3), padding=(5, 0), groups=frames.shape[1])
+def blurred(frames: Tensor, sigma: float) -> Tensor:
+    """`frames` (B, C, H, W) under a Gaussian of `sigma` pixels; beyond the border is black."""
+    reach, channels = int(3.5 * sigma), frames.shape[1]
+    x = torch.arange(-reach, reach + 1, device=frames.device)
+    window = torch.exp(-(x**2) / (2 * sigma**2))
+    window = (window / window.sum()).expand(channels, 1, 1, len(x))
+    across = F.conv2d(frames, window, padding=(0, reach), groups=channels)
+    return F.conv2d(across, window.transpose(2, 3), padding=(reach, 0), groups=channels)
+
+
+def sharpness(faces: Tensor, area: Tensor) -> Tensor:
+    """Mean strength (B,) of the Laplacian of the luma: fine detail, and noise."""
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=faces.device)[None, None]
+    edges = F.conv2d(_luma(faces), kernel, padding=1).abs()
+    return (edges * area).sum((1, 2, 3)) / area.sum((1, 2, 3)).clamp(min=1)
+
+
+def flicker(before: Tensor, now: Tensor, after: Tensor, area: Tensor) -> Tensor:
+    """Mean second difference (B,) over three successive frames of aligned faces: what shakes or shimmers."""
+    return ((before - 2 * now + after).abs() * area).sum((1, 2, 3)) / (3 * area.sum((1, 2, 3))).clamp(min=1)
+
+
+def edge_excess(result: Tensor, truth: Tensor, inside: Tensor, band: Tensor) -> Tensor:
+    """How much steeper `result` steps across the border of the swapped area than `truth` does, mean over `band`, (B,).
+
+    `inside` (B, 1, S, S): 1 in the swapped area; `band`: where its blended border lies. What is counted is the slope
+    of the luma across the border, averaged along it over about five pixels: the two sides of a seam differ all along,
+    pores and hairs cancel out. Where the truth is as steep, as at a jaw, nothing is counted.
+    """
+    normal = _slopes(blurred(inside, 4.0))
+    normal = F.normalize(normal, dim=1)
+    steep, allowed = (blurred((_slopes(_luma(x)) * normal).sum(1, keepdim=True), 2.0).abs() for x in (result, truth))
+    return ((steep - allowed).clamp(min=0) * band).sum((1, 2, 3)) / band.sum((1, 2, 3)).clamp(min=1)
+
+
+def _luma(faces: Tensor) -> Tensor:
+    weights = torch.tensor([0.299, 0.587, 0.114], device=faces.device)
+    return (faces * weights[:, None, None]).sum(1, keepdim=True)
+
+
+def _slopes(x: Tensor) -> Tensor:
+    """Central differences of (B, 1, S, S) across and down: (B, 2, S, S)."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return torch.cat([x[..., 1:-1, 2:] - x[..., 1:-1, :-2], x[..., 2:, 1:-1] - x[..., :-2, 1:-1]], 1) / 2
+
+
+@dataclass(frozen=True)
+class Colours:
+    """A gain and an offset for each of R, G and B."""
+
+    gain: tuple[float, ...] = (1.0, 1.0, 1.0)
+    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def apply(self, faces: Tensor) -> Tensor:
+        """`faces` (B, 3, S, S) in these colours."""
+        gain, offset = (torch.tensor(x, device=faces.device)[:, None, None] for x in (self.gain, self.offset))
+        return (faces * gain + offset).clamp(0, 1)
+
+
+def best_colours(result: Tensor, truth: Tensor, area: Tensor) -> Colours:
+    """The one gain and offset for the whole clip that give `result` the mean and spread of `truth` in `area`.
+
+    Whose skin tone a swap should have is a choice, not an error. Mean and spread are matched, not the squared error:
+    that would reward a blur with less contrast.
+    """
+    inside = area.expand_as(result) > 0
+    gain: list[float] = []
+    offset: list[float] = []
+    for channel in range(3):
+        own, goal = (x[:, channel][inside[:, channel]].double() for x in (result, truth))
+        gain.append(float(goal.std() / own.std().clamp(min=1e-6)))
+        offset.append(float(goal.mean()) - gain[-1] * float(own.mean()))
+    return Colours(tuple(gain), tuple(offset))
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A constant zoom about the frame's middle and a shift, in shares of half the frame's width and height."""
+    """A constant similarity of the aligned square: a zoom about its middle, a turn in radians, and a shift in shares
+    of half its side.
+    """
 
     zoom: float = 1.0
+    turn: float = 0.0
     right: float = 0.0
     down: float = 0.0
 
-    def apply(self, frames: Tensor) -> Tensor:
-        """`frames` (B, 3, H, W), zoomed and shifted."""
-        theta = torch.tensor([[1, 0, -self.right], [0, 1, -self.down]], device=frames.device) / self.zoom
-        grid = F.affine_grid(theta.expand(len(frames), 2, 3), list(frames.shape), align_corners=False)
-        return F.grid_sample(frames, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
+    def apply(self, faces: Tensor) -> Tensor:
+        """`faces` (B, 3, S, S), zoomed, turned and shifted."""
+        if self == Placement():
+            return faces
+        turn = torch.tensor(self.turn)
+        cos, sin = float(turn.cos()) / self.zoom, float(turn.sin()) / self.zoom
+        theta = torch.tensor(
+            [
+                [cos, sin, -cos * self.right - sin * self.down],
+                [-sin, cos, sin * self.right - cos * self.down],
+            ],
+            device=faces.device,
+        )
+        grid = F.affine_grid(theta.expand(len(faces), 2, 3), list(faces.shape), align_corners=False)
+        return F.grid_sample(faces, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
 
 
 def best_placement(result: Tensor, truth: Tensor, area: Tensor) -> Placement:
-    """The one zoom and shift for the whole clip under which `result` is nearest to `truth` in `area`.
+    """The one similarity for the whole clip under which `result` is nearest to `truth` in `area`.
 
     Two people's features sit differently in their heads, and a swap is placed by those of the face it covers:
     this takes that constant difference out of the comparison. Found by a search that halves its steps.
@@ -60,8 +144,7 @@ def best_placement(result: Tensor, truth: Tensor, area: Tensor) -> Placement:
     score = float(psnr(result, truth, area).mean())
     step = 0.04
     while step > 0.0005:
-        zoom, right, down = best.zoom, best.right, best.down
-        tries = [Placement(zoom + s * z, right + s * x, down + s * y) for s in (step, -step) for z, x, y in _AXES]
+        tries = [replace(best, **{n: getattr(best, n) + s}) for s in (step, -step) for n in _AXES]
         scores = [float(psnr(near.apply(result), truth, area).mean()) for near in tries]
         if max(scores) > score:
             score = max(scores)
@@ -71,4 +154,4 @@ def best_placement(result: Tensor, truth: Tensor, area: Tensor) -> Placement:
     return best
 
 
-_AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+_AXES = ("zoom", "turn", "right", "down")

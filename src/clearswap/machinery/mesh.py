@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points, invert, transform
 from clearswap.machinery import weights
@@ -24,7 +25,7 @@ class Mesh:
 
     def __init__(self, *, threads: int = 1) -> None:
         path = weights.find(weights.FACE_MESH)
-        with _quiet_stderr():
+        with quiet_stderr():
             self._net: Any = Interpreter(str(path), num_threads=threads)
             self._net.allocate_tensors()
         self._input = self._net.get_input_details()[0]["index"]
@@ -32,6 +33,11 @@ class Mesh:
 
     def __call__(self, frame: Frame, roi: Roi) -> tuple[Points, float]:
         """Landmarks (468, 2) in frame pixels and presence (0..1) of the face inside `roi`."""
+        points, _, presence = self.with_depth(frame, roi)
+        return points, presence
+
+    def with_depth(self, frame: Frame, roi: Roi) -> tuple[Points, NDArray[np.float32], float]:
+        """The same, with each landmark's depth (468,) in frame pixels, smaller where nearer to the camera."""
         centre, side, roll = roi
         scale = _SIDE / side
         turn = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
@@ -39,13 +45,13 @@ class Mesh:
         square = cv2.warpAffine(frame, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR)
         self._net.set_tensor(self._input, square[None].astype(np.float32) / 255)
         self._net.invoke()
-        points = self._net.get_tensor(self._outputs[0]).reshape(468, 3)[:, :2]
+        points = self._net.get_tensor(self._outputs[0]).reshape(468, 3)
         logit = float(self._net.get_tensor(self._outputs[1]).item())
-        return transform(points, invert(matrix)), 1 / (1 + float(np.exp(-logit)))
+        return transform(points[:, :2], invert(matrix)), points[:, 2] / scale, 1 / (1 + float(np.exp(-logit)))
 
 
 @contextmanager
-def _quiet_stderr() -> Generator[None]:
+def quiet_stderr() -> Generator[None]:
     """Silence LiteRT's remark on its own start ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU."): it
     goes past Python to file descriptor 2, and no setting stops it.
     """

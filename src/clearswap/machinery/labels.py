@@ -1,0 +1,49 @@
+"""Labels: a file beside a clip that says where something covers the face, `CLIP.labels.npz` beside `CLIP.mp4`.
+
+`occluder` holds one bit for each pixel of each frame, packed by `numpy.packbits`, and `mask_shape` the frames,
+height and width. The synthetic people's clips (tools/README.md) have such files, with more in them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.errors import InputError
+
+
+class Occluders:
+    """Where something covers the face, frame by frame; nowhere when there are no labels."""
+
+    def __init__(self, clip: Path, labels: Path | None) -> None:
+        path = labels or clip.with_suffix(".labels.npz")
+        self._bits: NDArray[np.uint8] | None = None
+        if not path.is_file():
+            if labels is not None:
+                raise InputError(f"{labels} does not exist; leave --labels out or give the labels of {clip}.")
+            return
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if "occluder" in file:
+                    self._bits, self._shape = file["occluder"], tuple(int(n) for n in file["mask_shape"])
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{path} holds no labels that Clearswap can read; leave it out or make it anew."
+            ) from error
+
+    def __call__(self, index: int, height: int, width: int) -> NDArray[np.uint8] | None:
+        """The mask (height, width) of frame `index`, 1 where the face is covered. Raises `InputError` where the labels
+        belong to another clip.
+        """
+        if self._bits is None:
+            return None
+        if self._shape[1:] != (height, width) or index >= self._shape[0]:
+            raise InputError(
+                f"The labels are for {self._shape[0]} frames of {self._shape[2]}x{self._shape[1]}; "
+                f"the clip's frame {index} is {width}x{height}."
+            )
+        first, count = index * height * width, height * width
+        bits = np.unpackbits(self._bits[first // 8 : -(-(first + count) // 8)])
+        return bits[first % 8 : first % 8 + count].reshape(height, width)
