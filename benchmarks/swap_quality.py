@@ -1,0 +1,182 @@
+"""How good are the swaps of each preset, on synthetic pairs whose right answer is known?
+
+    make people                                   # renders the pairs' clips, once
+    python benchmarks/swap_quality.py [--only PAIR ...] [--lines LINE ...] [--measure-only]
+
+Goes on where it was stopped: face sets, models and figures stay in ~/.cache/clearswap-quality. Budgets are counted in
+steps, so that the same command gives the same models on a busy machine; the minutes are those of 2 idle cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import common
+from common import Cell, Options, Plot, Result, Table
+
+import clearswap
+from clearswap import EvaluateConfig, TrainConfig
+from clearswap.machinery.history import read_history
+
+STEPS_A_MINUTE = {"lite": 458, "classic": 6.75}  # 244 and 14.4 faces/s, 2 idle cores
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+HOME, PEOPLE = CACHE / "clearswap-quality", CACHE / "clearswap-people"
+DEMO = Path(clearswap.__file__).parent / "demo_clips"
+FIGURES = {
+    "fitted_psnr": "PSNR dB",
+    "fitted_ssim": "SSIM",
+    "followed": "motion followed",
+    "identity_target": "identity: from target",
+    "edge": "visible edge",
+    "flicker": "flicker",
+    "sharpness": "sharpness",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Whom to learn, where to put the face, and the right answer."""
+
+    name: str
+    target: Path
+    source: Path
+    truth: Path
+
+    @property
+    def home(self) -> Path:
+        """Where face sets and models of this pair are kept."""
+        return HOME / self.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether the clips have been rendered."""
+        return all(path.is_file() for path in (self.target, self.source, self.truth))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A training of so many minutes, perhaps going on from a shorter one."""
+
+    preset: Literal["lite", "classic"]
+    minutes: float
+    start: str = ""
+
+    @property
+    def steps(self) -> int:
+        """The budget."""
+        return round(self.minutes * STEPS_A_MINUTE[self.preset])
+
+
+LINES = {"classic-20": Line("classic", 20), "lite-5": Line("lite", 5), "lite-20": Line("lite", 20, start="lite-5")}
+PAIRS = [
+    Pair("demo", DEMO / "person_a.mp4", DEMO / "person_b.mp4", DEMO / "truth.mp4"),
+    *(
+        Pair(name, *(PEOPLE / f"{name}_{role}.mp4" for role in ("target", "source", "truth")))
+        for name in ("light_dark", "man_woman", "glasses", "occluder")
+    ),
+]
+
+
+def train(pair: Pair, name: str, line: Line) -> None:
+    """Bring the model to its budget; nothing is done when it has it."""
+    sets = [(pair.target, pair.home / "faces_a"), (pair.source, pair.home / "faces_b")]
+    for clip, faces in sets:
+        if not (faces / "index.jsonl").is_file():
+            print(pair.name, clearswap.extract([clip], faces), flush=True)
+    model = pair.home / name
+    if line.start and not model.exists():
+        shutil.copytree(pair.home / line.start, model)
+    config = TrainConfig(preset=line.preset, iterations=line.steps, save_every=200, preview_seconds=60)
+    print(pair.name, name, clearswap.train(*(faces for _, faces in sets), model, config=config), flush=True)
+
+
+def measure(pair: Pair, name: str, samples: int) -> dict[str, Any]:
+    """Convert and evaluate, unless that was done since the model was trained; the evaluation as it was written."""
+    model, home = pair.home / name / "model.safetensors", pair.home / f"{name}-evaluation"
+    written = home / "evaluation.json"
+    if not written.is_file() or written.stat().st_mtime < model.stat().st_mtime:
+        video = pair.home / f"{name}.mp4"
+        clearswap.convert(pair.home / name, pair.source, video, to="a")
+        clearswap.evaluate(
+            *(video, pair.source, home),
+            truth=pair.truth,
+            target=pair.home / "faces_a",
+            config=EvaluateConfig(samples=samples),
+        )
+    return json.loads(written.read_text())
+
+
+def rows_of(pair: Pair, measured: dict[str, dict[str, Any]]) -> list[list[Cell]]:
+    """The table of one pair: lines to compare with, then the models."""
+    some = next(iter(measured.values()))["lines"]
+    known = {name: some[name] for name in ("unswapped", "still", "ceiling") if name in some}
+    own = {name: evaluation["lines"]["this swap"] for name, evaluation in measured.items()}
+    rows: list[list[Cell]] = []
+    for name, line in (known | own).items():
+        held = read_history(pair.home / name) if name in own else []
+        errors = [moment.held for moment in held if moment.held is not None]
+        follows = [line["motion"][f]["correlation"] for f in ("eye opening", "mouth opening")]
+        figures: list[Cell] = [line["scores"][key] for key in FIGURES]
+        rows.append([f"{pair.name}: {name}", *figures, *follows, errors[-1] if errors else ""])
+    return rows
+
+
+def main() -> None:
+    """Train and measure what is asked for, and make the table of all that has been measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[pair.name for pair in PAIRS], metavar="PAIR")
+    parser.add_argument("--lines", nargs="+", default=list(LINES), metavar="LINE", help=", ".join(LINES))
+    parser.add_argument("--measure-only", action="store_true", help="train nothing, measure the models that there are")
+    common.add_common(parser)
+    given = parser.parse_args()
+    out = common.output_folder(parser, given)
+    rows: list[list[Cell]] = []
+    missing: list[str] = []
+    for pair in PAIRS:
+        measured: dict[str, dict[str, Any]] = {}
+        for name, line in LINES.items():
+            if pair.name in given.only and name in given.lines and pair.ready and not given.measure_only:
+                train(pair, name, line)
+            if (pair.home / name / "model.safetensors").is_file() and trained(pair, name) >= line.steps:
+                measured[name] = measure(pair, name, 30 if given.quick else 90)
+            else:
+                missing.append(f"{pair.name} {name}")
+        rows += rows_of(pair, measured) if measured else []
+    save(rows, missing, Options(given.quick, out, []))
+
+
+def trained(pair: Pair, name: str) -> int:
+    """How many steps a model has had."""
+    return max((moment.iteration for moment in read_history(pair.home / name)), default=0)
+
+
+def save(rows: list[list[Cell]], missing: list[str], wanted: Options) -> None:
+    """Hand the table to the report."""
+    columns = ["pair: line", *FIGURES.values(), "eyes: correlation", "mouth: correlation", "held-out error"]
+    bars = {str(row[0]): [(str(row[0]), float(row[1]))] for row in rows}
+    plot = Plot(
+        "PSNR in the face, placed, in the truth's colours", "bars", "", "dB", {"PSNR": [p[0] for p in bars.values()]}
+    )
+    common.save(
+        Result(
+            "swap_quality",
+            "How good are the swaps of each preset?",
+            "`clearswap evaluate` against the truth, 90 frames a clip; PSNR and SSIM after the clip's best placement "
+            "and colours; budgets in steps that take the named minutes on 2 idle cores "
+            f"({STEPS_A_MINUTE['lite']} steps a minute for lite, {STEPS_A_MINUTE['classic']} for classic).",
+            [Table("Against the truth", columns, rows)],
+            [plot],
+            [f"Not run: {', '.join(missing)}."] if missing else [],
+        ),
+        wanted,
+    )
+
+
+if __name__ == "__main__":
+    main()
