@@ -73,7 +73,7 @@ def _bent(own: Array, start: float, bend: float = 0.55) -> Array:
     return np.stack([own[:, 0], y, z], -1)
 
 
-def passes(count: int, seed: int, first: int = 12, gap: tuple[int, int] = (22, 46)) -> list[Grip | None]:
+def passes(count: int, seed: int, first: int = 12, gap: tuple[int, int] = (14, 34)) -> list[Grip | None]:
     """A hand's visits to a face, frame by frame: it comes from below or aside, rests or sweeps on, and leaves."""
     rng = np.random.default_rng(seed)
     grips: list[Grip | None] = [None] * count
@@ -88,9 +88,9 @@ def passes(count: int, seed: int, first: int = 12, gap: tuple[int, int] = (22, 4
         sweep, tilt = rng.random() < 0.45, rng.uniform(-15, 15)
         for i in range(frames):
             t = (i + 0.5) / frames
-            away = np.abs(2 * t - 1) ** (2.5 if frames > 22 else 1.4)
+            away = np.abs(2 * t - 1) ** (4.0 if frames > 22 else 2.2)
             drift = np.array([np.cos(lean), np.sin(lean), 0]) * side * (2 * t - 1)
-            middle = aim + (2.9 * drift if sweep else 0.35 * drift - 3.0 * away * way)
+            middle = aim + (2.3 * drift if sweep else 0.35 * drift - 3.0 * away * way)
             if start + i < count:
                 grips[start + i] = Grip(middle, float(angle), float(tilt), side > 0)
         start += frames + int(rng.integers(*gap))

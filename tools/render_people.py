@@ -59,7 +59,7 @@ class Take:
         self.grips: list[Grip | None] = [None] * shot.frames
         if shot.hand:
             stress = shot.seed == STRESS
-            self.grips = passes(shot.frames, shot.seed, 110 if stress else 12, (3, 6) if stress else (22, 46))
+            self.grips = passes(shot.frames, shot.seed, 108 if stress else 10, (1, 3) if stress else (14, 34))
 
     def frame(self, i: int) -> NDArray[np.uint8]:
         """Picture ``i``, (H, W, 3) RGB; its labels are noted."""
@@ -148,7 +148,8 @@ def main() -> None:
     describe(args.out)
     todo = [name for name in args.clips or CLIPS if not (args.out / f"{name}.mp4").exists()]
     os.environ.setdefault("LP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // args.jobs)))  # of the software OpenGL
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
+    alone = get_context("spawn")  # a process for each clip: two OpenGL contexts in one get into each other's way
+    with ProcessPoolExecutor(args.jobs, alone, max_tasks_per_child=1) as pool:
         for line in pool.map(render, todo, [args.out] * len(todo)):
             print(line, flush=True)
 
