@@ -1,12 +1,13 @@
 # make demo: set up, then swap two synthetic people and measure the result (about 8 minutes on 2 cores)
 # make test: set up, then lint, types and tests
+# make people: render the data set of synthetic people (outside this folder; about 40 minutes on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)
 
 PYTHON ?= python3
 BIN := .venv/bin
 FOOTAGE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clearswap-footage
 
-.PHONY: demo test footage lint clean
+.PHONY: demo test people footage lint clean
 
 demo: .venv/ready
 	$(BIN)/clearswap demo
@@ -18,6 +19,14 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+people: .venv-render/ready
+	.venv-render/bin/python tools/render_people.py
+
+.venv-render/ready: tools/requirements-render.txt
+	$(PYTHON) -m venv .venv-render
+	.venv-render/bin/python -m pip install --quiet --no-deps --requirement $<
+	touch $@
 
 footage: $(FOOTAGE)/ready
 
@@ -33,4 +42,4 @@ $(FOOTAGE)/ready: tests/footage.txt | .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv build demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-render build demo .pytest_cache .ruff_cache .hypothesis

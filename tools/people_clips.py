@@ -58,11 +58,11 @@ def _pair(name: str, who: tuple[str, str], target: Shot, source: Shot) -> dict[s
     return {f"{name}_{role}": Clip(person, name, role, shot) for role, (person, shot) in clips.items()}
 
 
-TEAL = Cloth((0.20, 0.33, 0.36), (5.86, 0.30), 1.0)
+TEAL = Cloth((0.20, 0.33, 0.36), (5.97, 0.40), 1.0)
 RUST = Cloth((0.66, 0.33, 0.20), (5.98, 0.42), 0.4)
 NAVY = Cloth((0.13, 0.16, 0.27), (5.95, 0.35), 0.6)
 CREAM = Cloth((0.80, 0.75, 0.66), (5.90, 0.30), 0.8)
-PLUM = Cloth((0.36, 0.17, 0.27), (5.84, 0.30), 0.5)
+PLUM = Cloth((0.36, 0.17, 0.27), (5.98, 0.42), 0.5)
 MOSS = Cloth((0.28, 0.33, 0.20), (6.02, 0.45), 1.0)
 LEFT: tuple[Range, Range, Range] = ((-10, 62), (10, 45), (1.1, 1.6))
 FRONT: tuple[Range, Range, Range] = ((-35, 35), (25, 60), (0.8, 1.4))
