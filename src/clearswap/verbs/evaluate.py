@@ -284,6 +284,15 @@ def _write(outcome: Evaluation, bench: _Bench, ground: Ground, paths: list[Path]
         partial.write_text(json.dumps(data, indent=1, default=list))
     faces: dict[str, NDArray[np.uint8]] = {name: np.stack(clip.faces) for name, clip in bench.clips.items()}
     shown = [n for n in (UNSWAPPED, RESULT, TRUTH) if n in faces]
-    worst = np.argsort(outcome.lines[RESULT].by_frame)[: config.worst]
+    worst = _worst(outcome, config.worst)
     page = Page(named, outcome.figures, outcome.lines, outcome.frames, outcome.notes, curves, RESULT)
-    write_report(outcome.report, page, {name: faces[name][worst] for name in shown}, worst.tolist(), ground.has_truth)
+    write_report(outcome.report, page, {name: faces[name][worst] for name in shown}, worst, ground.has_truth)
+
+
+def _worst(outcome: Evaluation, count: int) -> list[int]:
+    """Where the worst frames lie among those measured, the worst first, no two within ten frames of each other."""
+    chosen: list[int] = []
+    for position in np.argsort(outcome.lines[RESULT].by_frame).tolist():
+        if len(chosen) < count and all(abs(outcome.frames[position] - outcome.frames[c]) >= 10 for c in chosen):
+            chosen.append(position)
+    return chosen
