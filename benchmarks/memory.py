@@ -25,16 +25,16 @@ SHOWN = 80  # points of a curve that are kept
 
 @dataclass(frozen=True)
 class Watched:
-    """One run: its peak, how memory went, and how long it took."""
+    """One run: its peak, and how memory went."""
 
     peak: float  # MB, as the system says it
     curve: list[Point]  # seconds, MB
-    seconds: float
 
 
 def watch(arguments: list[str]) -> Watched:
     """Run a command of Clearswap and watch its memory."""
-    begun, curve, peak = time.perf_counter(), [(0.0, 0.0)], 0.0
+    begun, peak = time.perf_counter(), 0.0
+    curve = [(0.0, 0.0)]
     with subprocess.Popen(
         [sys.executable, "-m", "clearswap", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as child:
@@ -47,8 +47,14 @@ def watch(arguments: list[str]) -> Watched:
         complaint = child.stderr.read().decode() if child.stderr else ""
     if child.returncode:
         sys.exit(f"clearswap {' '.join(arguments)} failed: {complaint}")
+    return Watched(peak, thinned(curve))
+
+
+def thinned(curve: list[tuple[float, float]]) -> list[Point]:
+    """At most `SHOWN` points of a curve; of neighbours the highest is kept, for peaks are what it is about."""
     step = -(-len(curve) // SHOWN)
-    return Watched(peak, [(round(at, 2), round(mb, 1)) for at, mb in curve[::step]], time.perf_counter() - begun)
+    kept = [max(curve[at : at + step], key=lambda point: point[1]) for at in range(0, len(curve), step)]
+    return [(round(at, 2), round(mb, 1)) for at, mb in kept]
 
 
 def resident(process: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import matplotlib
 from common import Plot, Result, Table, figure, load
 
 matplotlib.use("Agg")
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 
 _INTRO = """# Benchmarks
 
@@ -21,12 +21,12 @@ them.
 
 def write_report(results: Path, names: list[str]) -> Path:
     """Write the report beside the folder `results`; a benchmark of `names` without a result is listed as not run."""
-    page = results.with_suffix(".md")
+    page = results.with_name(f"{results.name}.md")
     results.mkdir(parents=True, exist_ok=True)
-    for old in results.glob("*.png"):
-        old.unlink()
     parts = [_INTRO]
     for name in names:
+        for old in results.glob(f"{name}-[0-9]*.png"):
+            old.unlink()
         path = results / f"{name}.json"
         parts.append(section(load(path), results) if path.is_file() else _missing(name))
     beside = page.with_suffix(".md.part")
@@ -99,6 +99,7 @@ def _log_axes(axes: Any, plot: Plot) -> None:
     if len(places) <= 8:
         axes.set_xticks(places, [figure(round(x, 2)) for x in places])
         axes.minorticks_off()
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: figure(float(value)).removesuffix(".0"))
 
 

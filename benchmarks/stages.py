@@ -24,6 +24,7 @@ from common import Cell, Plot, Result, Table
 
 Verb = Literal["extract", "convert"]
 FRAMES = 600
+REST = "everything else"  # what no stopwatch is around
 
 # What is measured: the stage's name, and the function (or the generator) that it is.
 STAGES: dict[Verb, list[tuple[str, str, str]]] = {
@@ -178,7 +179,7 @@ def measure(verb: Verb, clip: Path, folder: Path, rounds: int) -> tuple[dict[str
         for one_core, done in runs.items():
             done.append(in_a_process(verb, clip, folder, one_core=one_core))
     alone, together = (min(done, key=lambda run: run["whole"]) for done in runs.values())
-    alone["stages"]["everything else"] = alone["whole"] - sum(alone["stages"].values())
+    alone["stages"][REST] = alone["whole"] - sum(alone["stages"].values())
     return alone, together
 
 
@@ -194,7 +195,7 @@ def stage_table(verb: Verb, alone: dict[str, Any], frames: int) -> Table:
 
 def by_order(verb: Verb, alone: dict[str, Any]) -> dict[str, float]:
     """Seconds of each stage, in the order of `STAGES`."""
-    names = dict.fromkeys([*(stage for stage, _, _ in STAGES[verb]), "everything else"])
+    names = dict.fromkeys([*(stage for stage, _, _ in STAGES[verb]), REST])
     return {name: alone["stages"].get(name, 0.0) for name in names}
 
 
@@ -212,9 +213,10 @@ def main() -> None:
         rates = (frames / alone["whole"], frames / together["whole"])
         rows.append((verb, *rates, ratio, f"{100 * together['cpu'] / together['whole']:.0f} %"))
     columns = ["", "one core, frames/s", "overlapping, frames/s", "ratio", "processor in use"]
+    stages = dict.fromkeys(stage for verb, (alone, _) in found.items() for stage in by_order(verb, alone))
     series = {
         stage: [(v, 1000 * by_order(v, found[v][0]).get(stage, 0.0) / frames) for v in found]
-        for stage in dict.fromkeys(stage for verb, (alone, _) in found.items() for stage in by_order(verb, alone))
+        for stage in sorted(stages, key=lambda stage: stage == REST)
     }
     result = Result(
         "stages",
