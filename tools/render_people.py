@@ -100,6 +100,8 @@ def marked(take: Take, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def render(name: str, out: Path) -> str:
     """Write one clip and its labels, the clip last; returns a line about it."""
     clip, start = CLIPS[name], time.perf_counter()
+    if (out / f"{name}.mp4").exists():  # by another run in the meantime
+        return f"{name}: is there"
     take, shot = Take(clip), clip.shot
     sound = make_sound(take.track, shot.frames, PITCH[clip.person], shot.seed)
     path = out / f"{name}.mp4"
