@@ -17,7 +17,7 @@ from clearswap.core.augment import framed
 from clearswap.core.held_out import COVERAGE, DROP, SIDE, HeldOut
 from clearswap.core.mask import hull, only_face
 from clearswap.core.model import ModelConfig
-from clearswap.machinery.faceset import FaceRecord, read_faces
+from clearswap.machinery.faceset import FaceRecord, read_face, read_index
 
 # Rings of the mesh around what people look at: each eye with its brow, and the lips.
 _DETAILS = (
@@ -40,14 +40,24 @@ class FaceData:
 def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> FaceData:
     """The faces of a set, `model.hold_out` of them apart. Raises `FacesetError`.
 
-    R is a quarter more than the network needs, so that drawing from them blurs little.
+    R is `stored_side`, so that drawing from them blurs little.
     """
-    faces = read_faces(folder)
-    held = held_out([record for record, _ in faces], model.hold_out)
-    learned = [_as_bytes(record, picture, model) for i, (record, picture) in enumerate(faces) if i not in held]
+    records = read_index(folder, at_least=2)
+    held = sorted(held_out(records, model.hold_out))
+    learned = [record for i, record in enumerate(records) if i not in set(held)]
+    side = stored_side(model)
+    faces = torch.empty(len(learned), 4, side, side, dtype=torch.uint8)
+    for place, record in zip(faces, learned, strict=True):  # one picture in memory at a time
+        place.copy_(torch.from_numpy(_as_bytes(record, read_face(folder, record), model)).permute(2, 0, 1))
     spread: list[float] = np.linspace(0, len(held) - 1, min(len(held), _MOST_HELD)).round().tolist()
-    chosen = [faces[sorted(held)[int(i)]] for i in spread]
-    return FaceData(_stacked(learned).to(device), _hold(chosen, model, device))
+    chosen = [records[held[int(i)]] for i in spread]
+    kept = _hold([(record, read_face(folder, record)) for record in chosen], model, device)
+    return FaceData(faces.to(device), kept)
+
+
+def stored_side(model: ModelConfig) -> int:
+    """Side in pixels at which whole faces are kept for a network: a quarter more than it needs."""
+    return round(model.size / model.coverage * 1.25 / 16) * 16
 
 
 def held_out(records: list[FaceRecord], share: float) -> set[int]:
@@ -67,7 +77,7 @@ def held_out(records: list[FaceRecord], share: float) -> set[int]:
 
 def _as_bytes(record: FaceRecord, picture: Frame, model: ModelConfig) -> NDArray[np.uint8]:
     """One face and its weights (R, R, 4)."""
-    side = round(model.size / model.coverage * 1.25 / 16) * 16
+    side = stored_side(model)
     scale = side / len(picture)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)

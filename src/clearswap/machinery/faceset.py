@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -39,23 +39,25 @@ class FaceRecord:
     score: float
     sharpness: float
     size: int
-    landmarks: list[list[float]]
+    landmarks: Points  # (468, 2); as lists they would take 59 kB a face
 
     def aligned_landmarks(self) -> Points:
         """The landmarks (468, 2) in pixels of the picture."""
         matrix: Matrix = np.array(self.matrix)
-        return transform(np.array(self.landmarks, np.float32), matrix)
+        return transform(self.landmarks, matrix)
 
 
-def write_index(folder: Path, records: Iterable[FaceRecord]) -> None:
-    """Write the index of a face set."""
-    with (folder / INDEX).open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+def write_index(file: TextIO, records: Iterable[FaceRecord]) -> None:
+    """Append `records` to an index; the faces of one frame at a time, so that memory does not grow with a video."""
+    for record in records:
+        points = np.round(record.landmarks.astype(np.float64), 2).tolist()
+        file.write(json.dumps(vars(record) | {"landmarks": points}, ensure_ascii=False) + "\n")
 
 
-def read_index(folder: Path) -> list[FaceRecord]:
-    """The entries whose pictures are still there, in the order of the index. Raises `FacesetError`."""
+def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
+    """The entries whose pictures are still there, in the order of the index. Raises `FacesetError`, also when there
+    are fewer than `at_least`.
+    """
     if not folder.is_dir():
         raise FacesetError(f"{folder} is not a face set; make one with: clearswap extract CLIP -o {folder}")
     index = folder / INDEX
@@ -66,24 +68,29 @@ def read_index(folder: Path) -> list[FaceRecord]:
     for number, line in enumerate(index.read_bytes().splitlines(), 1):
         try:
             fields: dict[str, Any] = json.loads(line)
-            record = FaceRecord(**fields)
+            points: list[list[float]] = fields.pop("landmarks")
+            record = FaceRecord(**fields, landmarks=np.array(points, np.float32))
             if np.shape(record.landmarks) != (468, 2) or np.shape(record.matrix) != (2, 3):
                 raise ValueError("another number of points")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FacesetError(f"{index} is damaged in line {number}; make the face set anew.") from error
         if record.file in present:
             records.append(record)
-    return records
-
-
-def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Frame]]:
-    """Every face of the set with its picture (S, S, 3). Raises `FacesetError` when there are too few."""
-    records = read_index(folder)
     if len(records) < at_least:
         raise FacesetError(
             f"{folder} holds {len(records)} face{'s' * (len(records) != 1)}; training needs {at_least} or more."
         )
+    return records
+
+
+def read_face(folder: Path, record: FaceRecord) -> Frame:
+    """The picture (S, S, 3) of one face. Raises `FacesetError`."""
     try:
-        return [(record, read_picture(folder / record.file)) for record in records]
+        return read_picture(folder / record.file)
     except InputError as error:
         raise FacesetError(f"{error} Delete it from the face set.") from error
+
+
+def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Frame]]:
+    """Every face of the set with its picture (S, S, 3). Raises `FacesetError` when there are too few."""
+    return [(record, read_face(folder, record)) for record in read_index(folder, at_least=at_least)]

@@ -22,7 +22,7 @@ from clearswap.core.motion import FEATURES
 from clearswap.core.scores import FIGURES, Figure, Ground, Outcome, Sampled, as_tensor, score
 from clearswap.errors import InputError, OptionError
 from clearswap.machinery.embedding import Embedding, chip
-from clearswap.machinery.faceset import read_faces
+from clearswap.machinery.faceset import read_face, read_index
 from clearswap.machinery.labels import Occluders
 from clearswap.machinery.report import Report as Page
 from clearswap.machinery.report import write_report
@@ -154,8 +154,8 @@ class _Bench:
         self.still: NDArray[np.uint8] | None = None
         self.target: NDArray[np.float32] | None = None
         if target is not None:
-            faces = read_faces(target, at_least=1)
-            faces = faces[:: max(1, len(faces) // 100)]
+            records = read_index(target, at_least=1)
+            faces = [(record, read_face(target, record)) for record in records[:: max(1, len(records) // 100)]]
             self.still = average_face([(picture, np.eye(2, 3) * (256 / len(picture))) for _, picture in faces])
             chips = [chip(picture, record.aligned_landmarks()) for record, picture in faces]
             self.target = self.embedding(chips).mean(0)
@@ -292,7 +292,8 @@ def _write(outcome: Evaluation, bench: _Bench, ground: Ground, paths: list[Path]
 def _worst(outcome: Evaluation, count: int) -> list[int]:
     """Where the worst frames lie among those measured, the worst first, no two within ten frames of each other."""
     chosen: list[int] = []
-    for position in np.argsort(outcome.lines[RESULT].by_frame).tolist():
+    positions: list[int] = np.argsort(outcome.lines[RESULT].by_frame).tolist()
+    for position in positions:
         if len(chosen) < count and all(abs(outcome.frames[position] - outcome.frames[c]) >= 10 for c in chosen):
             chosen.append(position)
     return chosen

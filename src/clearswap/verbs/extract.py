@@ -13,7 +13,7 @@ import numpy as np
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
 from clearswap.machinery.detector import Detector
-from clearswap.machinery.faceset import FaceRecord, write_index
+from clearswap.machinery.faceset import INDEX, FaceRecord, write_index
 from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture
 from clearswap.machinery.sources import count_frames, list_sources, read_source
@@ -71,22 +71,20 @@ def extract(
     sources = list_sources([Path(given) for given in inputs])
     lengths = {source: count_frames(source) for source in sources}
     detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
-    records: list[FaceRecord] = []
-    frames = empty = 0
-    with whole_folder(Path(output)) as folder:
+    faces = frames = empty = 0
+    with whole_folder(Path(output)) as folder, (folder / INDEX).open("w", encoding="utf-8") as index:
         for number, source in enumerate(sources):
             found = _faces_of(source, Tracker(tracking, detector, mesh), config)
             name = _clip_name(source, sources[:number])
             cut = partial(_cut_out, folder=folder, name=name, source=source, size=config.size)
             for done, new in enumerate(map_ahead(cut, found), 1):
-                frames, empty = frames + 1, empty + (not new)
-                records += new
+                faces, frames, empty = faces + len(new), frames + 1, empty + (not new)
+                write_index(index, new)
                 total = -(-lengths[source] // config.every)
-                report(Progress(f"extract {source.name}", done, total, values={"faces": len(records)}))
-        if not records:
+                report(Progress(f"extract {source.name}", done, total, values={"faces": faces}))
+        if not faces:
             raise InputError(f"No face was found in {_some_names(sources)} ({frames} frames); try other footage.")
-        write_index(folder, records)
-    return Extracted(len(records), frames, empty)
+    return Extracted(faces, frames, empty)
 
 
 def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Iterator[tuple[VideoFrame, list[Face]]]:
@@ -115,7 +113,7 @@ def _cut_out(
                 score=round(face.score, 4),
                 sharpness=round(sharpness(aligned), 2),
                 size=size,
-                landmarks=[[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+                landmarks=face.landmarks,
             )
         )
     return records
