@@ -115,12 +115,12 @@ def test_one_picture_always_has_one_embedding(pictures: dict[str, list[Picture]]
     assert many == pytest.approx(np.tile(together, (9, 1)), abs=1e-5)
 
 
-def test_damaged_weights_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_without_the_layers_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file's hash is checked before; this is for the reader of dlib's form itself."""
     import clearswap
     from clearswap.machinery import weights
 
-    (tmp_path / "cut.dat").write_bytes(weights.find(weights.EMBEDDING).read_bytes()[:1000])
-    monkeypatch.setattr(weights, "find", lambda _: tmp_path / "cut.dat")
+    (tmp_path / "other.dat").write_bytes(b"something else")
+    monkeypatch.setattr(weights, "find", lambda _: tmp_path / "other.dat")
     with pytest.raises(clearswap.FaceModelsMissing, match="is damaged; run: clearswap models install"):
         Embedding()

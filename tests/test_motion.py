@@ -165,7 +165,8 @@ def test_a_mirrored_face_turns_the_other_way_and_looks_the_other_way(demo_clips:
     one, other = read(frames), read([np.ascontiguousarray(frame[:, ::-1]) for frame in frames])
     for name, sign in (("yaw", -1), ("roll", -1), ("gaze across", -1), ("pitch", 1), ("eye opening", 1)):
         index = FEATURES.index(name)
-        assert np.corrcoef(one[:, index], sign * other[:, index])[0, 1] > 0.9, name
+        frames_of = [0, 1, 3, 4] if name.startswith("gaze") else list(range(6))  # where the eyes are open
+        assert np.corrcoef(one[frames_of, index], sign * other[frames_of, index])[0, 1] > 0.9, name
 
 
 def test_a_turned_picture_rolls_the_head_and_changes_nothing_else(demo_clips: Path) -> None:
