@@ -241,7 +241,7 @@ def break_model(folder: Path, how: str) -> None:
         from safetensors.torch import save_file
 
         with safe_open(file, "pt") as reader:
-            about = reader.metadata()["clearswap"].replace('"format": 1', '"format": 99')
+            about = reader.metadata()["clearswap"].replace(f'"format": {checkpoint.FORMAT}', '"format": 99')
         save_file({"network.weight": torch.zeros(3)}, file, {"clearswap": about})
 
 

@@ -219,7 +219,7 @@ def test_flicker_is_seen(without: Judge, truth: Clip, folder: Path) -> None:
 
 def test_a_seam_is_an_edge(without: Judge, truth: Clip, folder: Path) -> None:
     done = without(truth.spoil(folder / "seamed.mkv", seamed))
-    assert done["edge"] > 0.4  # the step spread over the band's width
+    assert done["edge"] > 0.4
     assert done["followed"] > 0.8
     assert done["flicker"] == pytest.approx(1, abs=0.25)
 

@@ -28,7 +28,7 @@ class Occluders:
         if path is None:
             return
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 if "occluder" in file:
                     bits, shape = np.asarray(file["occluder"], np.uint8), tuple(int(n) for n in file["mask_shape"])
                     if len(shape) != 3 or 8 * bits.size < np.prod(shape):
