@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clearswap.machinery import checkpoint
 from clearswap.machinery.faceset import INDEX, read_index
 from clearswap.machinery.pictures import read_picture
 from conftest import Footage
