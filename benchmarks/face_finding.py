@@ -78,7 +78,7 @@ def eye_distance(labels: dict[str, NDArray[np.float32]], index: NDArray[np.int32
 
 def in_head(offsets: NDArray[np.float64], roll: NDArray[np.float32]) -> NDArray[np.float64]:
     """Offsets (F, K, 2) turned back by the head's roll, so that a constant one stays constant."""
-    angle = np.radians(roll)
+    angle = -np.radians(roll)  # the labels count a tilt to the left of the picture as positive
     turn = np.stack([np.stack([np.cos(angle), np.sin(angle)], -1), np.stack([-np.sin(angle), np.cos(angle)], -1)], 1)
     return np.einsum("fij,fkj->fki", turn, offsets)
 
