@@ -1,4 +1,4 @@
-# make demo: set up, then swap two synthetic people and measure the result (about 8 minutes on 2 cores)
+# make demo: set up, then swap two synthetic people and measure the result (about 9 minutes on 2 cores)
 # make test: set up, then lint, types and tests
 # make people: render the data set of synthetic people (outside this folder; about 40 minutes on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)

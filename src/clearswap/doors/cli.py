@@ -64,7 +64,7 @@ training early and converts with what was learned.
 """
 _DEMO = """Go the whole way on two synthetic people who never existed, and measure the result.
 
-Takes about 8 minutes on 2 CPU cores, 7 of them training. Because both people were rendered from one track of motion,
+Takes about 9 minutes on 2 CPU cores, 7 of them training. Because both people were rendered from one track of motion,
 the right answer is known for every frame, and the swap is compared with it.
 """
 _INSTALL = """Install the face models' weights into this Python environment.
