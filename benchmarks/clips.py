@@ -5,6 +5,7 @@ A face is in every frame of them all. What a clip shows matters little for speed
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
@@ -19,6 +20,8 @@ from clearswap.core.align import Frame
 from clearswap.machinery.video import read_frames
 
 DEMO = Path(clearswap.__file__).parent / "demo_clips"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+PEOPLE = CACHE / "clearswap-people"  # what `make people` renders
 RATE = 25
 _BASE = Fraction(1, 12800)
 _STEP = 512  # of _BASE, a frame at 25 a second

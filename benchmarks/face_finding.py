@@ -14,9 +14,9 @@ from pathlib import Path
 
 import common
 import numpy as np
+from clips import PEOPLE
 from common import Cell, Plot, Result, Table
 from numpy.typing import NDArray
-from swap_quality import PEOPLE
 
 from clearswap.machinery.tracker import TrackConfig, make_tracker, track
 from clearswap.machinery.video import read_frames

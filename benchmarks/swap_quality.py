@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import common
+from clips import CACHE, DEMO, PEOPLE
 from common import Cell, Options, Plot, Result, Table
 
 import clearswap
@@ -25,9 +25,7 @@ from clearswap import EvaluateConfig, TrainConfig
 from clearswap.machinery.history import read_history
 
 STEPS_A_MINUTE = {"lite": 559, "classic": 11.2}  # 298 and 23.9 faces/s, 2 idle cores (train_speed.py)
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-HOME, PEOPLE = CACHE / "clearswap-quality", CACHE / "clearswap-people"
-DEMO = Path(clearswap.__file__).parent / "demo_clips"
+HOME = CACHE / "clearswap-quality"
 FIGURES = {
     "fitted_psnr": "PSNR dB",
     "fitted_ssim": "SSIM",
@@ -120,7 +118,7 @@ def rows_of(pair: Pair, measured: dict[str, dict[str, Any]]) -> list[list[Cell]]
     rows: list[list[Cell]] = []
     for name, line in (known | own).items():
         held = read_history(pair.home / name) if name in own else []
-        steps: Cell = held[-1].iteration if held else ""
+        steps: Cell = trained(pair, name) if held else ""
         errors = [moment.held for moment in held if moment.held is not None]
         follows = [line["motion"][f]["correlation"] for f in ("eye opening", "mouth opening")]
         figures: list[Cell] = [line["scores"][key] for key in FIGURES]
@@ -161,10 +159,8 @@ def trained(pair: Pair, name: str) -> int:
 def save(rows: list[list[Cell]], missing: list[str], wanted: Options) -> None:
     """Hand the table to the report."""
     columns = ["pair: line", "steps", *FIGURES.values(), "eyes: correlation", "mouth: correlation", "held-out error"]
-    bars = {str(row[0]): [(str(row[0]), float(row[2]))] for row in rows}
-    plot = Plot(
-        "PSNR in the face, placed, in the truth's colours", "bars", "", "dB", {"PSNR": [p[0] for p in bars.values()]}
-    )
+    bars = [(str(row[0]), float(row[2])) for row in rows]
+    plot = Plot("PSNR in the face, placed, in the truth's colours", "bars", "", "dB", {"PSNR": bars})
     common.save(
         Result(
             "swap_quality",

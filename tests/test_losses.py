@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from clearswap.core.losses import dissimilarity, weighted_l1
+from clearswap.core.losses import dissimilarity, structural_similarity, weighted_l1
 
 
 def pictures(seed: int = 0) -> Tensor:
@@ -50,3 +51,15 @@ def test_a_blur_costs_more_structure_than_a_change_of_light_of_the_same_l1() -> 
         weighted_l1(blurred, truth, ones()).item(), rel=1e-4
     )
     assert dissimilarity(blurred, truth, ones()) > 2 * dissimilarity(lighter, truth, ones())
+
+
+def test_dissimilarity_is_that_of_7x7_windows_at_every_third_pixel() -> None:
+    """The windows are averaged by matrix products; torch's own pooling says what they should be."""
+
+    def pooled(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 7, stride=3)
+
+    one, other, weight = pictures(0), pictures(1), torch.rand(2, 1, 48, 48)
+    lost = (1 - structural_similarity(one, other, pooled)) / 2 * pooled(weight)
+    expected = lost.sum() / (3 * pooled(weight).sum())
+    assert dissimilarity(one, other, weight).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -155,6 +155,23 @@ def test_progress_goes_up_to_the_iterations_asked_for(faces_a: Path, faces_b: Pa
     assert any("training on the" in event.note for event in seen)
 
 
+def test_bfloat16_learns_the_same_and_keeps_float32_weights(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    held: dict[str, float] = {}
+    for precision in ("float32", "bfloat16"):
+        seen: list[clearswap.Progress] = []
+        config = TrainConfig(iterations=20, batch=4, precision=precision)
+        done = clearswap.train(faces_a, faces_b, tmp_path / precision, config=config, report=seen.append)
+        held[precision] = done.held_a
+        assert any(f" in {precision}" in event.note for event in seen)
+        weights = contents(tmp_path / precision)
+        assert {value.dtype for name, value in weights.items() if name.startswith("network.")} <= {
+            torch.float32,
+            torch.int64,  # the level's count of batches
+        }
+    assert held["bfloat16"] != held["float32"]  # or it would not have been used
+    assert held["bfloat16"] == pytest.approx(held["float32"], rel=0.1)
+
+
 def test_a_face_set_of_two_is_enough_and_bigger_pictures_are_taken(faces_a: Path, tmp_path: Path) -> None:
     small = tmp_path / "two"
     small.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,11 +24,14 @@ def dissimilarity(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     L1 alone is content with a blur where the truth may be one of several things; this asks that edges be there. On
     the demo pair, 400 steps with it followed the eyes with a correlation of 0.68 instead of 0.46 and the mouth with
     0.39 instead of 0.06. Source: Wang et al. 2004, here over 7x7 windows, one at every third pixel: a ninth
-    of the arithmetic of one at every pixel.
+    of the arithmetic of one at every pixel. The windows are averaged by two matrix products, since `avg_pool2d` took
+    12 % of a step of `lite` on the CPU, and its way back as much again.
     """
+    # (W, S): row i is 1/7 from pixel 3 i to pixel 3 i + 6
+    windows = F.avg_pool1d(torch.eye(output.shape[-1], device=output.device)[None], 7, 3)[0].T
 
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 7, stride=3)
+        return windows @ (x @ windows.T)
 
     similarity = structural_similarity(output, target, mean)
     weight = mean(weight)

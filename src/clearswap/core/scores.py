@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -113,6 +114,16 @@ class Ground:
     source: NDArray[np.float32]
     has_truth: bool
 
+    @cached_property
+    def flicker(self) -> float:
+        """The reference's own: measured once, all lines are multiples of it."""
+        return _flicker(self.reference, self)
+
+    @cached_property
+    def sharpness(self) -> float:
+        """The reference's own."""
+        return _sharpness(self.reference, self)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -150,9 +161,9 @@ def score(clip: Sampled, ground: Ground) -> Outcome:
         "expression": float(shapes.mean()),
         "identity_target": _distance(clip.embeddings, ground.target),
         "identity_source": _distance(clip.embeddings, ground.source),
-        "edge": 255 * _mean(clip, ground, metrics.edge_excess, ground.inside, ground.band),
-        "flicker": _flicker(clip, ground) / max(_flicker(reference, ground), 1e-9),
-        "sharpness": _sharpness(clip, ground) / max(_sharpness(reference, ground), 1e-9),
+        "edge": _edge(clip, ground),
+        "flicker": _flicker(clip, ground) / max(ground.flicker, 1e-9),
+        "sharpness": _sharpness(clip, ground) / max(ground.sharpness, 1e-9),
     }
     return Outcome(scores, follows, by_frame, colours, placement)
 
@@ -178,13 +189,15 @@ def _pixels(clip: Sampled, ground: Ground, change: Callable[[Tensor], Tensor]) -
     return {name: torch.cat(values).double().numpy() for name, values in found.items()}
 
 
-def _mean(clip: Sampled, ground: Ground, measure: Callable[..., Tensor], *masks: NDArray[np.uint8]) -> float:
-    """The mean of a figure that compares with the reference."""
+def _edge(clip: Sampled, ground: Ground) -> float:
     found = [
-        measure(as_tensor(clip.faces[part]), as_tensor(ground.reference.faces[part]), *(_area(m[part]) for m in masks))
+        metrics.edge_excess(
+            *(as_tensor(c.faces[part]) for c in (clip, ground.reference)),
+            *(_area(mask[part]) for mask in (ground.inside, ground.band)),
+        )
         for part in _parts(len(clip.faces))
     ]
-    return float(torch.cat(found).mean())
+    return 255 * float(torch.cat(found).mean())
 
 
 def _sharpness(clip: Sampled, ground: Ground) -> float:

@@ -14,16 +14,29 @@ def used_device() -> torch.device:
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
-def describe_device(device: torch.device) -> str:
-    """One line for people: what training runs on, and what to do when that is not what they hoped for."""
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 numbers in hardware, which is about twice as fast as float32.
+
+    Others emulate it, and gain nothing.
+    """
     if device.type == "cuda":
-        return f"training on {torch.cuda.get_device_name(device)}"
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # which older torch lacks
+        return False
+    processor = torch.cpu.get_capabilities()
+    return bool(processor.get("avx512_bf16") or processor.get("amx_bf16"))
+
+
+def describe_device(device: torch.device, *, bfloat16: bool) -> str:
+    """One line for people: what training runs on, and what to do when that is not what they hoped for."""
+    numbers = "bfloat16" if bfloat16 else "float32"
+    if device.type == "cuda":
+        return f"training on {torch.cuda.get_device_name(device)} in {numbers}"
     if device.type != "cpu":
-        return f"training on the {device.type} accelerator"
+        return f"training on the {device.type} accelerator in {numbers}"
     threads = torch.get_num_threads()
-    return (
-        f"training on the CPU, {threads} thread{'s' * (threads != 1)} (no accelerator found; see the README for GPUs)"
-    )
+    processor = f"the CPU, {threads} thread{'s' * (threads != 1)}"
+    return f"training on {processor} in {numbers} (no accelerator found; see the README for GPUs)"
 
 
 def to_device(net: SwapNet, device: torch.device) -> SwapNet:

@@ -43,8 +43,9 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> FaceDa
     R is `stored_side`, so that drawing from them blurs little.
     """
     records = read_index(folder, at_least=2)
-    held = sorted(held_out(records, model.hold_out))
-    learned = [record for i, record in enumerate(records) if i not in set(held)]
+    apart = held_out(records, model.hold_out)
+    learned = [record for i, record in enumerate(records) if i not in apart]
+    held = sorted(apart)
     side = stored_side(model)
     faces = torch.empty(len(learned), 4, side, side, dtype=torch.uint8)
     for place, record in zip(faces, learned, strict=True):  # one picture in memory at a time

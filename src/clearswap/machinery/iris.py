@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from clearswap.core.align import Frame, Points, invert, transform
 from clearswap.machinery import weights
-from clearswap.machinery.mesh import quiet_stderr
+from clearswap.machinery.mesh import quiet_stderr, upright
 
 _SIDE = 64  # the network's input
 _ROOM = 2.3  # the square is so many times as wide as the eye, as in training
@@ -38,12 +38,10 @@ class Iris:
     def _eye(self, frame: Frame, corners: Points, mirrored: bool) -> Points:
         """Iris, lower lid and upper lid: (15, 2)."""
         along = corners[1] - corners[0]
-        scale = _SIDE / max(_ROOM * float(np.linalg.norm(along)), 1e-3)
-        roll = float(np.arctan2(along[1], along[0]))
-        turn = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+        side = max(_ROOM * float(np.linalg.norm(along)), 1e-3)
+        matrix = upright((corners.mean(0), side, float(np.arctan2(along[1], along[0]))), _SIDE)
         if mirrored:
-            turn[0] = -turn[0]
-        matrix = np.column_stack([turn, _SIDE / 2 - turn @ corners.mean(0)])
+            matrix[0] = [0, 0, _SIDE] - matrix[0]
         square = cv2.warpAffine(frame, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         self._net.set_tensor(self._input, square[None].astype(np.float32) / 255)
         self._net.invoke()

@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Points, invert, transform
+from clearswap.core.align import Frame, Matrix, Points, invert, transform
 from clearswap.machinery import weights
 
 _SIDE = 192  # the network's input
@@ -39,16 +39,13 @@ class Mesh:
 
     def with_depth(self, frame: Frame, roi: Roi) -> tuple[Points, NDArray[np.float32], float]:
         """The same, with each landmark's depth (468,) in frame pixels, smaller where nearer to the camera."""
-        centre, side, roll = roi
-        scale = _SIDE / side
-        turn = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-        matrix = np.column_stack([turn, _SIDE / 2 - turn @ centre])
+        matrix = upright(roi, _SIDE)
         square = np.asarray(cv2.warpAffine(frame, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR), np.uint8)
         points, presence = self._run(square)
         if presence < _UNSURE:
             lifted, again = self._run(_lifted(square))
             points, presence = (lifted, again) if again > presence else (points, presence)
-        return transform(points[:, :2], invert(matrix)), points[:, 2] / scale, presence
+        return transform(points[:, :2], invert(matrix)), points[:, 2] * (roi[1] / _SIDE), presence
 
     def _run(self, square: Frame) -> tuple[NDArray[np.float32], float]:
         """Landmarks (468, 3) in pixels of the network's input, and presence."""
@@ -80,6 +77,13 @@ def quiet_stderr() -> Generator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def upright(roi: Roi, size: int) -> Matrix:
+    """The matrix that turns `roi` upright into a square of side `size`."""
+    centre, side, roll = roi
+    turn = size / side * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    return np.column_stack([turn, size / 2 - turn @ centre])
 
 
 def roi_of(landmarks: Points) -> Roi:

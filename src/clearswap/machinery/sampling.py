@@ -87,16 +87,16 @@ def moments(
     Raises `InputError` for clips that do not belong together: other sizes, other lengths.
     """
     given = [source, result] if truth is None else [source, result, truth]
-    sizes = {path: (probe(path).width, probe(path).height) for path in given}
-    counts = {path: probe(path).frames for path in given}
-    for path, (width, height) in sizes.items():
-        if sizes[source] != (width, height):
-            wide, high = sizes[source]
-            raise InputError(f"{path} is {width}x{height}, {source} {wide}x{high}; evaluate needs the same frames.")
-        if counts[path] != counts[source]:
-            both = f"{path} has {counts[path]} frames, {source} {counts[source]}"
+    about = {path: probe(path) for path in given}
+    wanted = about[source]
+    for path, own in about.items():
+        if (own.width, own.height) != (wanted.width, wanted.height):
+            sizes = f"{path} is {own.width}x{own.height}, {source} {wanted.width}x{wanted.height}"
+            raise InputError(f"{sizes}; evaluate needs the same frames.")
+        if own.frames != wanted.frames:
+            both = f"{path} has {own.frames} frames, {source} {wanted.frames}"
             raise InputError(f"{both}; evaluate needs clips of the same frames.")
-    chosen = chosen_frames(counts[source], samples)
+    chosen = chosen_frames(wanted.frames, samples)
     tracked = ahead(track(ahead(read_frames(source)), reader.tracker()))
     results = ahead(read_frames(result))
     truths = ahead(iter([]) if truth is None else track(ahead(read_frames(truth)), reader.tracker()))

@@ -282,11 +282,10 @@ def _write(outcome: Evaluation, bench: _Bench, ground: Ground, paths: list[Path]
     }
     with whole_file(outcome.json) as partial:
         partial.write_text(json.dumps(data, indent=1, default=list))
-    faces: dict[str, NDArray[np.uint8]] = {name: np.stack(clip.faces) for name, clip in bench.clips.items()}
-    shown = [n for n in (UNSWAPPED, RESULT, TRUTH) if n in faces]
     worst = _worst(outcome, config.worst)
+    shown = {n: np.stack([bench.clips[n].faces[i] for i in worst]) for n in (UNSWAPPED, RESULT, TRUTH) if n in lines}
     page = Page(named, outcome.figures, outcome.lines, outcome.frames, outcome.notes, curves, RESULT)
-    write_report(outcome.report, page, {name: faces[name][worst] for name in shown}, worst, ground.has_truth)
+    write_report(outcome.report, page, shown, worst, ground.has_truth)
 
 
 def _worst(outcome: Evaluation, count: int) -> list[int]:
