@@ -21,11 +21,12 @@ from clearswap.core.augment import AugmentConfig
 from clearswap.core.held_out import held_out_error
 from clearswap.core.model import PRESETS
 from clearswap.machinery.checkpoint import TrainingState
-from clearswap.machinery.device import used_device
+from clearswap.machinery.device import computes_bfloat16, used_device
 from clearswap.machinery.face_data import FaceData, load_faces
 from clearswap.verbs.train import start_training, train_step
 
 TURN = 10.0  # seconds of one network before the other has its turn
+BFLOAT16 = computes_bfloat16(used_device())  # as `clearswap train` decides
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Runner:
         """Train for a while, then measure; measuring does not count."""
         begun = time.perf_counter()
         while time.perf_counter() - begun < least:
-            train_step(self.state, [person.faces for person in self.data], AugmentConfig())
+            train_step(self.state, [person.faces for person in self.data], AugmentConfig(), bfloat16=BFLOAT16)
         self.seconds += time.perf_counter() - begun
         sides = zip(self.data, ("a", "b"), strict=True)
         errors = [held_out_error(self.state.average, self.state.config, p.held, side) for p, side in sides]
@@ -75,7 +76,7 @@ def main() -> None:
     minutes = 0.5 if given.quick else given.minutes
     wanted = Options(given.quick, common.output_folder(parser, given), given.clips)
     with common.scratch() as folder:
-        runners = race(clips.face_sets(wanted.clips, folder), 60 * minutes)
+        runners = race(clips.face_sets(folder, wanted.clips), 60 * minutes)
     goal = runners["classic"].curve[-1]
     rows = [
         [

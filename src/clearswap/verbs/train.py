@@ -162,7 +162,7 @@ def train_step(
 def _average(state: TrainingState) -> None:
     """Let the averaged network follow the trained one: it forgets the jitter of single steps."""
     decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
-    averages, latest = list(state.average.parameters()), list(state.net.parameters())
+    averages, latest = list[Tensor](state.average.parameters()), list[Tensor](state.net.parameters())
     get_ema_multi_avg_fn(decay)(averages, latest, state.counters.iteration)  # all at once, not one by one
     for kept, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
         kept.copy_(new)
