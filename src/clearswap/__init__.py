@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clearswap.errors import OptionError as OptionError
     from clearswap.errors import OutputError as OutputError
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
+    from clearswap.machinery.train_loop import TrainConfig as TrainConfig
     from clearswap.machinery.video_writer import EncodeConfig as EncodeConfig
     from clearswap.progress import Progress as Progress
     from clearswap.verbs.convert import Converted as Converted
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     from clearswap.verbs.extract import ExtractConfig as ExtractConfig
     from clearswap.verbs.extract import Extracted as Extracted
     from clearswap.verbs.extract import extract as extract
+    from clearswap.verbs.plot import Plots as Plots
+    from clearswap.verbs.plot import plot as plot
+    from clearswap.verbs.review import Review as Review
+    from clearswap.verbs.review import review as review
     from clearswap.verbs.swap import swap as swap
-    from clearswap.verbs.train import TrainConfig as TrainConfig
     from clearswap.verbs.train import Trained as Trained
     from clearswap.verbs.train import train as train
 
@@ -60,14 +64,17 @@ _NAMES = {
         "OutputError",
     ],
     "machinery.tracker": ["TrackConfig"],
+    "machinery.train_loop": ["TrainConfig"],
     "machinery.video_writer": ["EncodeConfig"],
     "progress": ["Progress"],
     "verbs.convert": ["Converted", "convert"],
     "verbs.demo": ["Demo", "demo"],
     "verbs.evaluate": ["EvaluateConfig", "Evaluation", "evaluate"],
     "verbs.extract": ["ExtractConfig", "Extracted", "extract"],
+    "verbs.plot": ["Plots", "plot"],
+    "verbs.review": ["Review", "review"],
     "verbs.swap": ["swap"],
-    "verbs.train": ["TrainConfig", "Trained", "train"],
+    "verbs.train": ["Trained", "train"],
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -33,11 +33,28 @@ people, blurred faces, hands over the face. A few hundred varied faces are enoug
 
     clearswap extract alice.mp4 more_of_alice/ -o faces_a
 """
-_TRAIN = """Teach a model the faces of two persons. Q or Ctrl-C saves and stops; the same command goes on.
+_REVIEW = """Look through two face sets before hours of training: what is missing, blurred, alike, or somebody else's.
+
+    clearswap review faces_a faces_b -o poses.png
+
+Draws which way both persons look: what one shows and the other never does will be a guess in the swap. `train` does
+the same when it begins a model.
+"""
+_TRAIN = """Teach a model the faces of two persons. P pauses, Q or Ctrl-C saves and stops; the same command goes on.
 
     clearswap train faces_a faces_b -o model --minutes 10
+    clearswap train faces_a faces_b -o model --back-to best
+    clearswap train faces_c faces_d -o model2 --from model
 
-Watch MODEL/preview.jpg: for each person the original, its reconstruction, and the swap.
+The second line goes back to the snapshot with the least held-out error, the third begins with what another model knows
+of faces. Watch MODEL/preview.jpg: for each person the original, its reconstruction, and the swap, of faces that are
+never trained on. Curves: MODEL/history.csv, `tensorboard --logdir MODEL`, or `clearswap plot MODEL`.
+"""
+_PLOT = """Draw the curves of a training (losses.png) and its previews as an animation (training.gif).
+
+    clearswap plot model
+
+Into the model's own folder, or into the one that --output names; while it trains, or any time after.
 """
 _CONVERT = """Put the face of person a or b into a video, a picture, or a folder of either.
 
@@ -86,7 +103,9 @@ def make_app() -> App:
     home = "clearswap.doors.commands"
     texts = {
         "extract": _EXTRACT,
+        "review": _REVIEW,
         "train": _TRAIN,
+        "plot": _PLOT,
         "convert": _CONVERT,
         "swap": _SWAP,
         "evaluate": _EVALUATE,

@@ -1,4 +1,4 @@
-"""Stopping well: the Q key and Ctrl-C ask a running training to save and end."""
+"""Keys for a running training: Q and Ctrl-C ask it to save and end, P to pause and to go on."""
 
 from __future__ import annotations
 
@@ -9,29 +9,45 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-@contextmanager
-def stop_on_request() -> Generator[Callable[[], bool]]:
-    """Yield a function that says whether Q was pressed or Ctrl-C arrived. A second Ctrl-C ends at once."""
-    asked = False
+class Keys:
+    """What was asked for since the start."""
 
-    def on_interrupt(_: int, __: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def __init__(self, pressed: Callable[[], str]) -> None:
+        self._pressed = pressed
+        self._asked_to_stop = self._paused = False
+
+    def stop(self) -> bool:
+        """Whether Q was pressed or Ctrl-C arrived."""
+        self._read()
+        return self._asked_to_stop
+
+    def paused(self) -> bool:
+        """Whether P was pressed, and not pressed again."""
+        self._read()
+        return self._paused
+
+    def on_interrupt(self, _: int, __: FrameType | None) -> None:
+        """Take Ctrl-C for Q; a second one ends at once."""
+        if self._asked_to_stop:
             raise KeyboardInterrupt
-        asked = True
+        self._asked_to_stop = True
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        with _pressed_keys() as pressed:
+    def _read(self) -> None:
+        keys = self._pressed().lower()
+        self._asked_to_stop = self._asked_to_stop or "q" in keys
+        self._paused ^= keys.count("p") % 2 == 1
 
-            def stop() -> bool:
-                nonlocal asked
-                asked = asked or "q" in pressed().lower()
-                return asked
 
-            yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
+@contextmanager
+def keys_pressed() -> Generator[Keys]:
+    """Listen for keys and Ctrl-C as long as the block lasts."""
+    with _pressed_keys() as pressed:
+        keys = Keys(pressed)
+        before = signal.signal(signal.SIGINT, keys.on_interrupt)
+        try:
+            yield keys
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

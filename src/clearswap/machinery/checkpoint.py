@@ -1,7 +1,8 @@
 """A model on disk: one folder, in it one file, `model.safetensors`, with all that is needed to go on.
 
 The file holds the network ("network.*"), the averaged network that converts ("average.*"), the optimiser's state
-("optimizer.*") and the random generator; its metadata hold the config and the counters as JSON. It is replaced
+("optimizer.*"), the random generator, and who the two persons are ("person.a", "person.b": mean embeddings, where they
+could be told); its metadata hold the config and the counters as JSON. It is replaced
 whole, so a kill at any moment leaves the last saved state; it is never read through pickle.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     counters: Counters
+    persons: dict[str, Tensor] = field(default_factory=dict[str, Tensor])  # by side: (128,), see `persons.average`
 
 
 def exists(folder: Path) -> bool:
@@ -63,6 +65,7 @@ def save(folder: Path, state: TrainingState) -> None:
         for key, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = value
     tensors["generator"] = state.generator.get_state()
+    tensors |= {f"person.{side}": person for side, person in state.persons.items()}
     about = {"format": FORMAT, "config": asdict(state.config), "counters": asdict(state.counters)}
     with whole_file(folder / FILE) as partial:
         try:
@@ -123,7 +126,45 @@ def resume(folder: Path, state: TrainingState) -> None:
         }
     if state.generator.device.type == "cpu" or torch.accelerator.is_available():
         state.generator.set_state(_read(folder, "generator")[""])
-    state.counters = counters
+    state.counters, state.persons = counters, read_persons(folder)
+
+
+def read_persons(folder: Path) -> dict[str, Tensor]:
+    """The persons of the model in `folder` by side, as far as they could be told."""
+    return _read(folder, "person.")
+
+
+def warm_start(folder: Path, state: TrainingState, same: float) -> list[str]:
+    """Let a new training begin with the encoder of the model in `folder`, and for each person that both know (their
+    embeddings lie nearer than `same`) with that person's decoder. Returns the sides whose decoders were kept.
+
+    Another person's decoder is not taken, although it would learn faster than a new one: nobody's face is to end up in
+    the model of two others. Raises `ModelError` when the networks differ.
+    """
+    config, _ = read_about(folder)
+    if (config.network, config.size, config.coverage) != (
+        state.config.network,
+        state.config.size,
+        state.config.coverage,
+    ):
+        raise ModelError(f"{folder} holds a {config.preset} model; a {state.config.preset} model cannot begin with it.")
+    known, kept = read_persons(folder), list[str]()
+    average = _read(folder, "average.")
+    for net in (state.net, state.average):
+        _fill(net.encoder, _part(average, "encoder."), folder)
+    for side, person in state.persons.items():
+        distances = {other: float((person - embedding).square().sum().sqrt()) for other, embedding in known.items()}
+        nearest = min(distances, key=lambda other: distances[other], default=None)
+        if nearest is not None and distances[nearest] < same:
+            for net in (state.net, state.average):
+                decoder = net.decoder_a if side == "a" else net.decoder_b
+                _fill(decoder, _part(average, f"decoder_{nearest}."), folder)
+            kept.append(side)
+    return kept
+
+
+def _part(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _read(folder: Path, start: str) -> dict[str, Tensor]:

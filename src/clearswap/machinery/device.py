@@ -44,3 +44,11 @@ def to_device(net: SwapNet, device: torch.device) -> SwapNet:
     anyhow: Any = net  # torch's stubs do not know that `to` takes both at once
     anyhow.to(device=device, memory_format=torch.channels_last)
     return net
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` is torch's, or Python's, of memory that ran out: an accelerator's or the computer's own."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("not enough memory", "can't allocate memory", "out of memory", "could not create a memory object")
+    return isinstance(error, RuntimeError) and any(part in str(error).lower() for part in words)

@@ -6,7 +6,7 @@ import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from clearswap.machinery.whole import output_errors
+from clearswap.machinery.whole import output_errors, whole_file
 
 FILE = "history.csv"
 
@@ -37,7 +37,11 @@ class History:
 
     def __init__(self, folder: Path, iteration: int) -> None:
         self._path, self._new, self._kept = folder / FILE, list[Moment](), float(iteration)
-        self._held = [m for m in read_history(folder) if m.held is not None and m.iteration <= iteration]
+        known = read_history(folder)
+        kept = [moment for moment in known if moment.iteration <= iteration]
+        if len(kept) < len(known):  # the model went back to an earlier state
+            self._rewrite(kept)
+        self._held = [moment for moment in kept if moment.held is not None]
 
     def add(self, moment: Moment) -> None:
         """Note one report."""
@@ -49,17 +53,22 @@ class History:
         """The curve so far: seconds of training, and the held-out errors at them."""
         return [m.seconds for m in self._held], [m.held for m in self._held if m.held is not None]
 
+    def forget_after(self, iteration: int) -> None:
+        """Drop what was noted, but not written yet, of later iterations."""
+        self._new = [moment for moment in self._new if moment.iteration <= iteration]
+        self._held = [moment for moment in self._held if moment.iteration <= iteration]
+
     def write(self) -> None:
         """Append what was noted to the file."""
         with output_errors(self._path):
             fresh = not self._path.is_file()
             with self._path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                if fresh:
-                    writer.writerow(COLUMNS)
-                for moment in self._new:
-                    writer.writerow([_short(value) for value in astuple(moment)])
+                csv.writer(file).writerows(([COLUMNS] if fresh else []) + [_row(moment) for moment in self._new])
         self._new = []
+
+    def _rewrite(self, moments: list[Moment]) -> None:
+        with whole_file(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([COLUMNS] + [_row(moment) for moment in moments])
 
     def keeps(self, iteration: int) -> bool:
         """Whether this preview belongs into the animation: each comes a tenth later than the one before, so that
@@ -69,6 +78,10 @@ class History:
         if due:
             self._kept = max(float(iteration), 10.0)
         return due
+
+
+def _row(moment: Moment) -> list[str]:
+    return [_short(value) for value in astuple(moment)]
 
 
 def _short(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Pictures about a training: its loss over time, and its previews as an animation."""
+"""Pictures about a training: its loss over time, its previews as an animation, and where its persons look."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ matplotlib.use("agg")  # draws to files; needs no screen
 import matplotlib.pyplot as plt
 from PIL import Image
 
+from clearswap.core.coverage import Poses
 from clearswap.machinery.history import read_history
 from clearswap.machinery.preview import HISTORY
 from clearswap.machinery.whole import whole_file
@@ -45,3 +46,17 @@ def animate_previews(model: Path, output: Path, *, seconds: float = 8.0) -> None
     times = [each] * (len(pictures) - 1) + [2500]
     with whole_file(output) as partial:
         pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0)
+
+
+def plot_poses(poses: dict[str, Poses], output: Path) -> None:
+    """Draw which way the faces of each person look (by name: (N, 2), yaw and pitch in degrees), as a PNG."""
+    figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
+    for (name, points), colour, mark in zip(poses.items(), ("tab:blue", "tab:orange"), ("o", "^"), strict=False):
+        axes.scatter(points[:, 0], points[:, 1], s=14, alpha=0.5, color=colour, marker=mark, label=name, linewidths=0)
+    axes.set(title="Which way the faces look", xlabel="yaw, degrees (+ the picture's right)", ylabel="pitch (+ up)")
+    axes.set_aspect("equal", "datalim")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    with whole_file(output) as partial:
+        figure.savefig(partial, format="png", dpi=100)
+    plt.close(figure)

@@ -18,13 +18,13 @@ import numpy as np
 from clearswap.core.align import Frame
 from clearswap.machinery.pictures import encode_picture
 from clearswap.machinery.plots import animate_previews, plot_losses
+from clearswap.machinery.train_loop import TrainConfig
 from clearswap.machinery.video import probe, read_frames
 from clearswap.machinery.whole import whole_file
 from clearswap.progress import Report, silent
 from clearswap.verbs.convert import Converted
 from clearswap.verbs.evaluate import Evaluation, evaluate
 from clearswap.verbs.swap import Work, swap
-from clearswap.verbs.train import TrainConfig
 
 _COLUMNS = 6  # of the contact sheet
 

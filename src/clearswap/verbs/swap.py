@@ -10,11 +10,12 @@ from clearswap.errors import OutputError
 from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.faceset import INDEX
 from clearswap.machinery.tracker import TrackConfig
+from clearswap.machinery.train_loop import TrainConfig
 from clearswap.machinery.whole import output_errors
 from clearswap.progress import Progress, Report, silent
 from clearswap.verbs.convert import Converted, convert
 from clearswap.verbs.extract import extract
-from clearswap.verbs.train import TrainConfig, train
+from clearswap.verbs.train import train
 
 
 @dataclass(frozen=True)

@@ -2,80 +2,33 @@
 
     report = clearswap.train("faces_a", "faces_b", "model", config=TrainConfig(minutes=5))
 
-Each step draws a batch of each person, bends it at random, and asks the network for the unbent faces back.
+Each step draws a batch of each person, bends it at random, and asks the network for the unbent faces back. When to
+measure, save and stop is in `machinery/train_loop.py`.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clearswap.core.augment import AugmentConfig, augment
-from clearswap.core.held_out import held_out_error, minutes_without_gain
 from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.model import PRESETS, ModelConfig, Side, build
-from clearswap.errors import ModelError, OptionError
-from clearswap.machinery import checkpoint
+from clearswap.core.model import PRESETS, ModelConfig, build
+from clearswap.errors import FaceModelsMissing, ModelError, OptionError
+from clearswap.machinery import checkpoint, snapshots
 from clearswap.machinery.checkpoint import Counters, TrainingState
-from clearswap.machinery.device import computes_bfloat16, describe_device, to_device, used_device
-from clearswap.machinery.face_data import FaceData, load_faces
-from clearswap.machinery.history import History, Moment
-from clearswap.machinery.preview import draw_preview, write_preview
+from clearswap.machinery.device import computes_bfloat16, describe_device, is_out_of_memory, to_device, used_device
+from clearswap.machinery.face_data import load_faces
+from clearswap.machinery.persons import SAME
+from clearswap.machinery.train_loop import TrainConfig, TrainLoop
 from clearswap.progress import Progress, Report, silent
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a model is trained.
-
-    Attributes:
-        preset: Which network: "lite" (96 px, learns on a CPU in minutes) or "classic" (64 px, the well-known
-            one, for study). A model that is there already keeps its own.
-        iterations: Stop when the model has had this many, earlier runs included.
-        minutes: Stop when the model has trained this long, earlier runs included.
-        batch: Faces of each person in a step; the preset's own when left out.
-        save_every: Iterations between two saves.
-        preview_seconds: Seconds between two previews.
-        hold_out: Share of each face set, at the end of each clip, that is never trained on but measures how far
-            training is; 0.1 when left out. A model that is there already keeps its own.
-        until_flat: Stop when that error has flattened: when the last third of the training, and two minutes at
-            least, brought less than one per cent.
-        precision: What the network's products are rounded to. "bfloat16" halves the time of a step where the
-            processor or GPU has it built in, and "auto" takes it there only; faces are drawn in "float32" always.
-        seed: Of all that is random.
-    """
-
-    preset: Literal["lite", "classic"] | None = None
-    iterations: int | None = None
-    minutes: float | None = None
-    batch: int | None = None
-    save_every: int = 100
-    preview_seconds: float = 5.0
-    hold_out: float | None = None
-    until_flat: bool = False
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.batch is not None and self.batch < 2:
-            raise OptionError(f"A batch of {self.batch} is too small to learn from; give 2 or more.")
-        if self.save_every < 1:
-            raise OptionError(f"Saving every {self.save_every} iterations is not possible; give 1 or more.")
-        if self.hold_out is not None and not 0 < self.hold_out <= 0.5:
-            raise OptionError(
-                f"Holding out {self.hold_out} of the faces is not possible; give more than 0, at most 0.5."
-            )
-        if min(self.minutes or 0, self.iterations or 0) < 0:
-            raise OptionError("A training cannot last less than nothing; give positive minutes or iterations.")
+from clearswap.verbs.review import review
 
 
 @dataclass(frozen=True)
@@ -103,29 +56,59 @@ def train(
     faces_b: Path | str,
     model: Path | str,
     *,
+    warm_start: Path | str | None = None,
     config: TrainConfig = TrainConfig(),
     augmentation: AugmentConfig = AugmentConfig(),
     report: Report = silent,
     stop: Callable[[], bool] = lambda: False,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train the model in folder `model` on two face sets, or go on where it stopped.
 
-    Saves every `config.save_every` iterations and at the end; `stop` is asked after each iteration whether to end
-    early. A tenth of each face set is held out (`core/held_out.py`) and says how good the model is; a note says when
-    that has flattened. Raises `FacesetError`, `ModelError` (another preset) and `OutputError`.
+    A new model begins with what the model in folder `warm_start`, of the same preset, knows of faces: its encoder, and
+    the decoder of each person that both know. Saves every `config.save_every` iterations and at the end; `stop` is
+    asked after each iteration whether to end early, and `pause` whether to wait. A tenth of each face set is held out
+    (`core/held_out.py`) and says how good the model is; a note says when that has flattened. When the losses stop being
+    numbers or rise steeply, the last saved model is taken up again. Raises `FacesetError`, `ModelError` (another
+    preset, a training that diverges again and again), `OptionError` (a batch that does not fit into memory) and
+    `OutputError`.
     """
     folder, device = Path(model), used_device()
-    model_config = _choose_config(folder, config)
-    data = [load_faces(Path(faces), model_config, device) for faces in (faces_a, faces_b)]
+    if config.back_to is not None:
+        snapshots.go_back(folder, config.back_to)
+    chosen = _choose_config(folder, config)
+    data = [load_faces(Path(faces), chosen, device) for faces in (faces_a, faces_b)]
+    faces = [person.faces for person in data]
     bfloat16 = computes_bfloat16(device) if config.precision == "auto" else config.precision == "bfloat16"
     report(Progress("train", note=describe_device(device, bfloat16=bfloat16)))
-    state = start_training(model_config, config.seed, device)
-    if checkpoint.exists(folder):
-        checkpoint.resume(folder, state)
-        report(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
-    else:
-        checkpoint.save(folder, state)  # a place that cannot be written is found out now
-    return _Loop(folder, state, data, config, augmentation, report, bfloat16=bfloat16).run(stop)
+
+    def step_of(state: TrainingState) -> Callable[[], Tensor]:
+        return lambda: train_step(state, faces, augmentation, bfloat16=bfloat16)
+
+    def fitting_batch(most: int) -> int:
+        return _fitting_batch(most, lambda batch: step_of(start_training(replace(chosen, batch=batch), 0, device))())
+
+    if config.batch == "auto":
+        chosen = replace(chosen, batch=fitting_batch(chosen.batch))
+        report(Progress("train", note=f"batches of {chosen.batch} faces of each person fit into memory"))
+    state = start_training(chosen, config.seed, device)
+    if not checkpoint.exists(folder):
+        state.persons = _look_through(Path(faces_a), Path(faces_b), folder, report)
+    _fill(folder, state, Path(warm_start) if warm_start is not None else None, report)
+    loop = TrainLoop(folder, state, data, config, report)
+    try:
+        loop.run(step_of(state), stop, pause)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        del state
+        fits = fitting_batch(chosen.batch // 2)
+        raise OptionError(
+            f"Batches of {chosen.batch} faces of each person do not fit into memory, {fits} do: give --batch {fits}, "
+            "or --batch auto."
+        ) from error
+    counters = state.counters
+    return Trained(counters.iteration, counters.seconds, counters.images, *loop.held, loop.flat)
 
 
 def train_step(
@@ -168,6 +151,19 @@ def _average(state: TrainingState) -> None:
         kept.copy_(new)
 
 
+def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
+    """A new network with its optimiser, before the first step."""
+    torch.manual_seed(seed)
+    net = to_device(build(model), device)
+    average = copy.deepcopy(net).requires_grad_(False)
+    if model.network == "classic":
+        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
+    else:
+        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
+    generator = torch.Generator(device).manual_seed(seed)
+    return TrainingState(model, net, average, optimizer, generator, Counters())
+
+
 def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
     """The saved model's own config, else the preset's. Raises `ModelError` when they contradict."""
     chosen = PRESETS[config.preset or "lite"]
@@ -183,126 +179,44 @@ def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
                 f"{folder} was trained with {chosen.hold_out:g} of the faces held out, not {config.hold_out:g}; "
                 "leave --hold-out out or choose another folder."
             )
-    return replace(chosen, batch=config.batch or chosen.batch, hold_out=config.hold_out or chosen.hold_out)
+    batch = chosen.batch if config.batch in (None, "auto") else int(config.batch)
+    return replace(chosen, batch=batch, hold_out=config.hold_out or chosen.hold_out)
 
 
-def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
-    """A new network with its optimiser, before the first step."""
-    torch.manual_seed(seed)
-    net = to_device(build(model), device)
-    average = copy.deepcopy(net).requires_grad_(False)
-    if model.network == "classic":
-        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
-    else:
-        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
-    generator = torch.Generator(device).manual_seed(seed)
-    return TrainingState(model, net, average, optimizer, generator, Counters())
+def _look_through(faces_a: Path, faces_b: Path, folder: Path, report: Report) -> dict[str, Tensor]:
+    """Say what is to be known of the face sets before hours are spent on them; returns who is in them."""
+    try:
+        looked = review(faces_a, faces_b, folder / "poses.png", report=report)
+    except FaceModelsMissing as error:
+        report(Progress("train", note=f"the face sets were not looked through: {error}"))
+        return {}
+    for note in looked.notes:
+        report(Progress("review", note=note))
+    return {side: torch.from_numpy(person) for side, person in looked.persons.items()}
 
 
-class _Loop:
-    """The training loop with its clocks: when to measure, save, preview, report and stop."""
+def _fill(folder: Path, state: TrainingState, warm_start: Path | None, report: Report) -> None:
+    """Give a new state what is known already: the saved model, or the one that it is to begin with."""
+    if checkpoint.exists(folder):
+        checkpoint.resume(folder, state)
+        report(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
+        return
+    if warm_start is not None:
+        kept = checkpoint.warm_start(warm_start, state, SAME)
+        whose = f" and of person {' and '.join(kept)}" if kept else ""
+        report(Progress("train", note=f"beginning with what {warm_start} knows of faces{whose}"))
+    checkpoint.save(folder, state)  # a place that cannot be written is found out now
 
-    def __init__(
-        self,
-        folder: Path,
-        state: TrainingState,
-        data: list[FaceData],
-        config: TrainConfig,
-        augmentation: AugmentConfig,
-        report: Report,
-        *,
-        bfloat16: bool,
-    ) -> None:
-        self.folder, self.state, self.data, self.config = folder, state, data, config
-        self.augmentation, self.report, self.bfloat16 = augmentation, report, bfloat16
-        self.faces = [person.faces for person in data]
-        self.history = History(folder, state.counters.iteration)
-        self.recent: list[Tensor] = []  # losses since the last report, still on the device
-        self.losses = self.held = (float("nan"), float("nan"))
-        self.flat: float | None = None  # minutes without gain
-        self.begun, self.earlier = time.monotonic(), state.counters.seconds
-        self.run_images = state.counters.images
-        self.next_report = self.next_preview = 0.0
-        self.next_measure = self.earlier + 1
 
-    def run(self, stop: Callable[[], bool]) -> Trained:
-        """Train until it is enough or `stop` says so."""
-        counters = self.state.counters
-        while not self._enough() and not stop():
-            self.recent.append(train_step(self.state, self.faces, self.augmentation, bfloat16=self.bfloat16))
-            counters.seconds = self._now()
-            if counters.seconds >= self.next_report:
-                self._tell(measure=counters.seconds >= self.next_measure)
-            if counters.iteration % self.config.save_every == 0:
-                self._save()
-            elif counters.seconds >= self.next_preview:
-                self._preview()
-        self._tell(measure=True)
-        self._save()
-        return Trained(counters.iteration, counters.seconds, counters.images, *self.held, self.flat)
-
-    def _now(self) -> float:
-        return self.earlier + time.monotonic() - self.begun
-
-    def _enough(self) -> bool:
-        counters, config = self.state.counters, self.config
-        late = config.minutes is not None and counters.seconds >= 60 * config.minutes
-        done = config.iterations is not None and counters.iteration >= config.iterations
-        return late or done or (config.until_flat and self.flat is not None)
-
-    def _tell(self, *, measure: bool) -> None:
-        """Report twice a second: reading a loss makes the processor wait for the device."""
-        counters = self.state.counters
-        if measure:
-            self._measure()
-        if self.recent:
-            first, second = (float(loss) for loss in torch.stack(self.recent).mean(0).cpu())
-            self.losses, self.recent = (first, second), []
-        if counters.images > self.run_images:
-            speed = (counters.images - self.run_images) / max(counters.seconds - self.earlier, 1e-6)
-            held = self.held if measure else (None, None)
-            self.history.add(Moment(counters.iteration, counters.seconds, speed, *self.losses, *held))
-            self._report(speed)
-        if measure:
-            self._notice_flat()
-        self.next_report = counters.seconds + 0.5
-
-    def _measure(self) -> None:
-        """The held-out errors of the averaged network, at most every five seconds and for at most 2 % of the time."""
-        begun, state = self._now(), self.state
-        sides: tuple[Side, Side] = ("a", "b")
-        first, second = (
-            held_out_error(state.average, state.config, person.held, side)
-            for person, side in zip(self.data, sides, strict=True)
-        )
-        self.held = (first, second)
-        self.next_measure = self._now() + max(5.0, 50 * (self._now() - begun))
-
-    def _report(self, speed: float) -> None:
-        counters = self.state.counters
-        measured = not math.isnan(self.held[0])
-        held = {"held-out a": self.held[0], "held-out b": self.held[1]} if measured else {}
-        values = {"iteration": float(counters.iteration), **held, "images/s": speed}
-        done, total, unit = float(counters.iteration), float(self.config.iterations or 0), "iterations"
-        if self.config.minutes is not None and not self.config.iterations:
-            done, total, unit = counters.seconds, 60 * self.config.minutes, "seconds"
-        self.report(Progress("train", done, total or None, unit, values))
-
-    def _notice_flat(self) -> None:
-        before, self.flat = self.flat, minutes_without_gain(*self.history.held_out())
-        if self.flat is not None and before is None:
-            note = f"no gain over the last {self.flat:.0f} minutes (held-out error {sum(self.held) / 2:.4f}); "
-            note += "more footage or a larger preset would help more than more time"
-            self.report(Progress("train", note=note))
-
-    def _save(self) -> None:
-        checkpoint.save(self.folder, self.state)
-        self.history.write()
-        self._preview()
-
-    def _preview(self) -> None:
-        counters = self.state.counters
-        picture = draw_preview(self.state.average, *(person.held for person in self.data))
-        kept = counters.iteration if self.history.keeps(counters.iteration) else None
-        write_preview(self.folder, picture, kept)
-        self.next_preview = counters.seconds + self.config.preview_seconds
+def _fitting_batch(most: int, step: Callable[[int], object]) -> int:
+    """The largest of `most`, half of it, a quarter of it... with which `step` fits into memory; 2 at the least."""
+    batch = most
+    while batch > 2:
+        try:
+            step(batch)
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            batch = max(2, batch // 2)
+    return batch

@@ -12,8 +12,8 @@ from rich.console import Console
 import clearswap
 from clearswap.doors.bar import progress_bar
 from clearswap.doors.commands.evaluate import print_evaluation
-from clearswap.doors.keys import stop_on_request
-from clearswap.verbs.train import TrainConfig
+from clearswap.doors.keys import keys_pressed
+from clearswap.machinery.train_loop import TrainConfig
 
 
 def demo(
@@ -31,8 +31,8 @@ def demo(
     console = Console()
     if training.iterations is None and training.minutes is None:
         training = replace(training, minutes=7.0)
-    with stop_on_request() as stop, progress_bar(console) as report:
-        done = clearswap.demo(output, training=training, report=report, stop=stop)
+    with keys_pressed() as keys, progress_bar(console) as report:
+        done = clearswap.demo(output, training=training, report=report, stop=keys.stop)
     print_evaluation(console, done.evaluation)
     console.print(f"{done.converted}", markup=False, highlight=False)
     for name, path in (

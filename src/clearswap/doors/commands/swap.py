@@ -11,9 +11,9 @@ from rich.console import Console
 
 import clearswap
 from clearswap.doors.bar import progress_bar
-from clearswap.doors.keys import stop_on_request
+from clearswap.doors.keys import keys_pressed
 from clearswap.machinery.tracker import TrackConfig
-from clearswap.verbs.train import TrainConfig
+from clearswap.machinery.train_loop import TrainConfig
 
 
 def swap(
@@ -42,6 +42,8 @@ def swap(
     if training.iterations is None and training.minutes is None:
         training = replace(training, minutes=10.0)
         console.print("training for 10 minutes (change it with --minutes or --iterations; Q ends it early)")
-    with stop_on_request() as stop, progress_bar(console) as report:
-        done = clearswap.swap(a, b, output, work=work, training=training, tracking=tracking, report=report, stop=stop)
+    with keys_pressed() as keys, progress_bar(console) as report:
+        done = clearswap.swap(
+            a, b, output, work=work, training=training, tracking=tracking, report=report, stop=keys.stop
+        )
     console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)

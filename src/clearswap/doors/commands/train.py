@@ -11,8 +11,8 @@ from rich.console import Console
 import clearswap
 from clearswap.core.augment import AugmentConfig
 from clearswap.doors.bar import progress_bar
-from clearswap.doors.keys import stop_on_request
-from clearswap.verbs.train import TrainConfig
+from clearswap.doors.keys import keys_pressed
+from clearswap.machinery.train_loop import TrainConfig
 
 
 def train(
@@ -20,10 +20,11 @@ def train(
     faces_b: Path,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
     config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),
     augmentation: Annotated[AugmentConfig, Parameter(name="*")] = AugmentConfig(),
 ) -> None:
-    """Teach a model the faces of two persons. Q or Ctrl-C saves and stops; the same command goes on.
+    """Teach a model the faces of two persons. P pauses, Q or Ctrl-C saves and stops; the same command goes on.
 
     Parameters
     ----------
@@ -33,12 +34,20 @@ def train(
         Face set of person b.
     output
         Folder of the model; one that is there already is trained further.
+    from_
+        Another model of the same preset that a new one begins with: its encoder, and the decoder of whoever is in both.
     """
     console = Console()
-    with stop_on_request() as stop, progress_bar(console) as report:
+    with keys_pressed() as keys, progress_bar(console) as report:
         if config.iterations is None and config.minutes is None:
-            console.print("training until you press Q or Ctrl-C")
+            console.print("training until you press Q or Ctrl-C; P pauses")
         done = clearswap.train(
-            faces_a, faces_b, output, config=config, augmentation=augmentation, report=report, stop=stop
+            *(faces_a, faces_b, output),
+            warm_start=from_,
+            config=config,
+            augmentation=augmentation,
+            report=report,
+            stop=keys.stop,
+            pause=keys.paused,
         )
     console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)
