@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
 from clearswap.core.model import SwapNet
+
+Result = TypeVar("Result")
 
 
 def used_device() -> torch.device:
@@ -46,9 +49,18 @@ def to_device(net: SwapNet, device: torch.device) -> SwapNet:
     return net
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is torch's, or Python's, of memory that ran out: an accelerator's or the computer's own."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    words = ("not enough memory", "can't allocate memory", "out of memory", "could not create a memory object")
-    return isinstance(error, RuntimeError) and any(part in str(error).lower() for part in words)
+def unless_out_of_memory(work: Callable[[], Result]) -> Result | None:
+    """What `work` returns, or None when memory, an accelerator's or the computer's own, ran out meanwhile.
+
+    Not an exception, because one would hold on to all that was computed until then. Torch has an error of its own for
+    accelerators only; the words are those of its CPU allocator and of oneDNN.
+    """
+    words = ("can't allocate memory", "not enough memory", "could not create a primitive", "could not create a memory")
+    try:
+        return work()
+    except (MemoryError, torch.OutOfMemoryError):
+        return None
+    except RuntimeError as error:
+        if any(part in str(error).lower() for part in words):
+            return None
+        raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from clearswap.core.model import PRESETS, ModelConfig, build
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.machinery import checkpoint, snapshots
 from clearswap.machinery.checkpoint import Counters, TrainingState
-from clearswap.machinery.device import computes_bfloat16, describe_device, is_out_of_memory, to_device, used_device
+from clearswap.machinery.device import computes_bfloat16, describe_device, to_device, unless_out_of_memory, used_device
 from clearswap.machinery.face_data import load_faces
 from clearswap.machinery.persons import SAME
 from clearswap.machinery.train_loop import TrainConfig, TrainLoop
@@ -78,37 +79,41 @@ def train(
         snapshots.go_back(folder, config.back_to)
     chosen = _choose_config(folder, config)
     data = [load_faces(Path(faces), chosen, device) for faces in (faces_a, faces_b)]
-    faces = [person.faces for person in data]
     bfloat16 = computes_bfloat16(device) if config.precision == "auto" else config.precision == "bfloat16"
     report(Progress("train", note=describe_device(device, bfloat16=bfloat16)))
 
     def step_of(state: TrainingState) -> Callable[[], Tensor]:
+        faces = [person.faces for person in data]
         return lambda: train_step(state, faces, augmentation, bfloat16=bfloat16)
 
+    def two_steps(batch: int) -> Tensor:  # the optimiser takes its memory at the end of the first
+        step = step_of(start_training(replace(chosen, batch=batch), 0, device))
+        return step() + step()
+
     def fitting_batch(most: int) -> int:
-        return _fitting_batch(most, lambda batch: step_of(start_training(replace(chosen, batch=batch), 0, device))())
+        return _fitting_batch(most, two_steps)
+
+    def run() -> Trained:
+        state = start_training(chosen, config.seed, device)
+        if not checkpoint.exists(folder):
+            state.persons = _look_through(Path(faces_a), Path(faces_b), folder, report)
+        _fill(folder, state, Path(warm_start) if warm_start is not None else None, report)
+        loop = TrainLoop(folder, state, data, config, report)
+        loop.run(step_of(state), stop, pause)
+        done = state.counters
+        return Trained(done.iteration, done.seconds, done.images, *loop.held, loop.flat)
 
     if config.batch == "auto":
         chosen = replace(chosen, batch=fitting_batch(chosen.batch))
         report(Progress("train", note=f"batches of {chosen.batch} faces of each person fit into memory"))
-    state = start_training(chosen, config.seed, device)
-    if not checkpoint.exists(folder):
-        state.persons = _look_through(Path(faces_a), Path(faces_b), folder, report)
-    _fill(folder, state, Path(warm_start) if warm_start is not None else None, report)
-    loop = TrainLoop(folder, state, data, config, report)
-    try:
-        loop.run(step_of(state), stop, pause)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        del state
+    trained = unless_out_of_memory(run)
+    if trained is None:
         fits = fitting_batch(chosen.batch // 2)
         raise OptionError(
             f"Batches of {chosen.batch} faces of each person do not fit into memory, {fits} do: give --batch {fits}, "
             "or --batch auto."
-        ) from error
-    counters = state.counters
-    return Trained(counters.iteration, counters.seconds, counters.images, *loop.held, loop.flat)
+        )
+    return trained
 
 
 def train_step(
@@ -208,15 +213,11 @@ def _fill(folder: Path, state: TrainingState, warm_start: Path | None, report: R
     checkpoint.save(folder, state)  # a place that cannot be written is found out now
 
 
-def _fitting_batch(most: int, step: Callable[[int], object]) -> int:
-    """The largest of `most`, half of it, a quarter of it... with which `step` fits into memory; 2 at the least."""
-    batch = most
-    while batch > 2:
-        try:
-            step(batch)
-            break
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            batch = max(2, batch // 2)
+def _fitting_batch(most: int, step: Callable[[int], Tensor]) -> int:
+    """The largest of `most`, its half, its quarter... with which `step` fits into memory. Raises `OptionError`."""
+    batch = max(2, most)
+    while unless_out_of_memory(partial(step, batch)) is None:
+        if batch == 2:
+            raise OptionError("Not even two faces of each person fit into memory; end other programs to free some.")
+        batch = max(2, batch // 2)
     return batch
