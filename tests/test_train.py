@@ -52,7 +52,12 @@ def test_a_run_leaves_a_model_a_preview_and_a_history(faces_a: Path, faces_b: Pa
     assert rows[-1].iteration == 7
     assert (rows[-1].held_a, rows[-1].held_b) == pytest.approx((done.held_a, done.held_b), rel=1e-5)
     assert (model / "history.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
-    assert set(left_behind(model)) == {"model.safetensors", "preview.jpg", "history.csv", "history", *kept}
+    board = [name for name in left_behind(model) if name.startswith("tensorboard/")]
+    assert len(board) == 1
+    assert set(left_behind(model)) == {
+        *("model.safetensors", "preview.jpg", "history.csv", "poses.png", "history", *kept, "tensorboard", *board),
+        *("snapshots", "snapshots/best.safetensors"),
+    }
 
 
 def test_the_same_seed_gives_the_same_model_and_another_does_not(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
@@ -144,7 +149,7 @@ def test_progress_goes_up_to_the_iterations_asked_for(faces_a: Path, faces_b: Pa
     seen: list[clearswap.Progress] = []
     config = TrainConfig(iterations=6, batch=2)
     clearswap.train(faces_a, faces_b, tmp_path, config=config, report=seen.append)
-    steps = [event for event in seen if not event.note]
+    steps = [event for event in seen if not event.note and event.stage == "train"]
     assert [event.done for event in steps] == sorted(event.done for event in steps)
     assert {(event.stage, event.total, event.unit) for event in steps} == {("train", 6, "iterations")}
     assert steps[-1].done == 6
@@ -245,6 +250,16 @@ def test_a_key_or_ctrl_c_saves_and_ends_well(faces_a: Path, faces_b: Path, tmp_p
     assert "iterations," in terminal.seen
     assert iterations(model) >= 1
     assert "Traceback" not in terminal.seen
+
+
+def test_p_pauses_and_goes_on(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    terminal = Terminal("train", faces_a, faces_b, "-o", tmp_path / "model", "--batch", "2")
+    for key, answer in ((b"", "iteration "), (b"p", "paused after"), (b"P", "going on")):
+        os.write(terminal.master, key)
+        terminal.read_until(lambda answer=answer: answer in terminal.seen)
+        assert answer in terminal.seen, terminal.seen
+    os.write(terminal.master, b"q")
+    assert terminal.code() == 0, terminal.seen
 
 
 def test_a_second_ctrl_c_ends_at_once_with_the_last_saved_model(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def read_persons(folder: Path) -> dict[str, Tensor]:
 
 def warm_start(folder: Path, state: TrainingState, same: float) -> list[str]:
     """Let a new training begin with the encoder of the model in `folder`, and for each person that both know (their
-    embeddings lie nearer than `same`) with that person's decoder. Returns the sides whose decoders were kept.
+    embeddings lie nearer than `same`) with that person's level and decoder. Returns the sides whose decoders were kept.
 
     Another person's decoder is not taken, although it would learn faster than a new one: nobody's face is to end up in
     the model of two others. Raises `ModelError` when the networks differ.
@@ -157,7 +157,8 @@ def warm_start(folder: Path, state: TrainingState, same: float) -> list[str]:
         nearest = min(distances, key=lambda other: distances[other], default=None)
         if nearest is not None and distances[nearest] < same:
             for net in (state.net, state.average):
-                decoder = net.decoder_a if side == "a" else net.decoder_b
+                level, decoder = (net.level_a, net.decoder_a) if side == "a" else (net.level_b, net.decoder_b)
+                _fill(level, _part(average, f"level_{nearest}."), folder)
                 _fill(decoder, _part(average, f"decoder_{nearest}."), folder)
             kept.append(side)
     return kept

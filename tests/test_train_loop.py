@@ -1,0 +1,333 @@
+"""What goes wrong in hours of training, provoked and survived; and what people do meanwhile: pause, go back, look."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+import clearswap
+from clearswap import TrainConfig
+from clearswap.core.augment import AugmentConfig
+from clearswap.core.model import PRESETS
+from clearswap.machinery import checkpoint, snapshots
+from clearswap.machinery.checkpoint import TrainingState
+from clearswap.machinery.device import unless_out_of_memory, used_device
+from clearswap.machinery.face_data import load_faces
+from clearswap.machinery.history import read_history
+from clearswap.machinery.pictures import read_picture
+from clearswap.machinery.train_loop import TrainLoop
+from clearswap.verbs.train import start_training, train_step
+from makers import Ran, command, left_behind
+
+SMALL = replace(PRESETS["lite"], batch=2)
+
+
+def never() -> bool:
+    return False
+
+
+class Training:
+    """A real training of two face sets, whose steps a test may spoil."""
+
+    def __init__(self, folder: Path, faces_a: Path, faces_b: Path, config: TrainConfig) -> None:
+        self.state = start_training(SMALL, 0, used_device())
+        self.data = [load_faces(faces, SMALL, used_device()) for faces in (faces_a, faces_b)]
+        self.notes: list[str] = []
+        checkpoint.save(folder, self.state)
+        self.loop = TrainLoop(folder, self.state, self.data, config, lambda p: self.notes.append(p.note))
+
+    def run(self, spoil: Callable[[TrainingState], None]) -> None:
+        """Train, calling `spoil` after each step."""
+
+        def step() -> Tensor:
+            losses = train_step(self.state, [person.faces for person in self.data], AugmentConfig())
+            spoil(self.state)
+            return losses
+
+        self.loop.run(step, never, never)
+
+
+def finite(state: TrainingState) -> bool:
+    return all(bool(value.isfinite().all()) for value in state.net.state_dict().values())
+
+
+def test_weights_that_are_no_numbers_are_left_behind(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    training = Training(tmp_path, faces_a, faces_b, TrainConfig(iterations=30, save_every=5))
+    spoiled = False
+
+    def spoil(state: TrainingState) -> None:
+        nonlocal spoiled
+        if state.counters.iteration == 12 and not spoiled:
+            spoiled = True
+            next(state.net.encoder.parameters()).data.fill_(math.nan)
+
+    training.run(spoil)
+    assert any(
+        "the losses were no longer numbers after" in n and "went back to 10 with half" in n for n in training.notes
+    )
+    assert training.state.counters.iteration == 30
+    assert finite(training.state)
+    config, counters = checkpoint.read_about(tmp_path)
+    assert (counters.iteration, config.learning_rate) == (30, SMALL.learning_rate / 2)
+    rows = [moment.iteration for moment in read_history(tmp_path)]
+    assert rows == sorted(rows)
+
+
+def test_a_training_that_diverges_goes_back_too(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    """A learning rate a thousand times too large, from the twentieth step on: the losses rise, as numbers."""
+    training = Training(tmp_path, faces_a, faces_b, TrainConfig(iterations=60, save_every=10))
+    raised = False
+
+    def spoil(state: TrainingState) -> None:
+        nonlocal raised
+        if state.counters.iteration == 20 and not raised:
+            raised = True
+            for group in state.optimizer.param_groups:
+                group["lr"] = 1.5
+
+    training.run(spoil)
+    assert any("went back to" in note for note in training.notes)
+    assert training.state.counters.iteration == 60
+    assert finite(training.state)
+    assert max(training.loop.losses) < 0.2
+
+
+def test_a_training_that_always_diverges_ends_in_a_sentence(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    training = Training(tmp_path, faces_a, faces_b, TrainConfig(iterations=60, save_every=5))
+
+    def spoil(state: TrainingState) -> None:
+        if state.counters.iteration == 8:
+            next(state.net.encoder.parameters()).data.fill_(math.nan)
+
+    with pytest.raises(
+        clearswap.ModelError, match="diverged 5 times in a row; it is left as it was after 5 iterations"
+    ):
+        training.run(spoil)
+    state = start_training(SMALL, 0, used_device())
+    checkpoint.resume(tmp_path, state)
+    assert state.counters.iteration == 5
+    assert finite(state)
+
+
+# --- memory ----------------------------------------------------------------------------------------------
+
+
+def limited(*arguments: str | Path) -> Ran:
+    """Run a command that may use little more memory than it needs to start: 5.6 GB of addresses, most of them torch's
+    libraries."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (5_700_000_000, 5_700_000_000)),
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_too_large_a_batch_names_one_that_fits_and_auto_takes_it(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    start = ("train", faces_a, faces_b, "-o", tmp_path / "model", "--iterations", "2")
+    said = limited(*start, "--batch", "4000").sentence()
+    assert "Batches of 4000 faces of each person do not fit into memory, " in said
+    fits = int(said.split("--batch ")[1].split(",")[0])
+    assert 2 <= fits <= 2000
+    assert limited(*start, "--batch", str(fits)).code == 0
+    assert checkpoint.read_about(tmp_path / "model")[0].batch == fits
+    done = limited("train", faces_a, faces_b, "-o", tmp_path / "other", "--iterations", "2", "--batch", "auto")
+    assert done.code == 0, done
+    assert "batches of 16 faces of each person fit into memory" in " ".join(done.out.split())
+
+
+def test_only_memory_counts_as_memory() -> None:
+    def wrong() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    def full() -> None:
+        raise MemoryError
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        unless_out_of_memory(wrong)
+    assert unless_out_of_memory(full) is None
+    assert unless_out_of_memory(lambda: torch.empty(2**50, dtype=torch.uint8)) is None
+    assert unless_out_of_memory(lambda: 3) == 3
+
+
+def test_a_batch_of_words_is_refused(faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]) -> None:
+    ended = cli("train", faces_a, faces_b, "-o", tmp_path / "model", "--batch", "many")
+    assert ended.code != 0
+    assert not (tmp_path / "model").exists()
+
+
+# --- pausing, and what changes under way ---------------------------------------------------------------------
+
+
+def test_while_paused_nothing_is_trained_all_is_saved_and_the_clock_stands(
+    faces_a: Path, faces_b: Path, tmp_path: Path
+) -> None:
+    asked, saved = 0, list[int]()
+
+    def pause() -> bool:
+        nonlocal asked
+        asked += 1
+        if 4 <= asked < 24:  # a second of 50 ms each
+            saved.append(checkpoint.read_about(tmp_path)[1].iteration)
+            return True
+        return False
+
+    notes: list[str] = []
+    config = TrainConfig(iterations=6, batch=2, save_every=1000)
+    done = clearswap.train(
+        faces_a, faces_b, tmp_path, config=config, pause=pause, report=lambda p: notes.append(p.note)
+    )
+    assert done.iterations == 6
+    assert saved[0] == 0  # before the pause
+    assert set(saved[1:]) == {3}
+    assert "paused after 3 iterations, all saved" in notes
+    assert notes.index("going on") > notes.index("paused after 3 iterations, all saved")
+    resumed = clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, iterations=7))
+    assert resumed.iterations == 7
+
+
+def test_a_face_set_that_vanishes_under_way_harms_nothing(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    own = tmp_path / "faces"
+    shutil.copytree(faces_a, own)
+
+    def report(progress: clearswap.Progress) -> None:
+        if progress.stage == "train" and progress.done and own.exists():
+            shutil.rmtree(own)
+
+    done = clearswap.train(
+        own, faces_b, tmp_path / "model", config=TrainConfig(iterations=8, batch=2, save_every=2), report=report
+    )
+    assert done.iterations == 8
+    assert not own.exists()
+    with pytest.raises(clearswap.FacesetError, match="is not a face set"):
+        clearswap.train(own, faces_b, tmp_path / "model", config=TrainConfig(iterations=9, batch=2))
+    assert checkpoint.read_about(tmp_path / "model")[1].iteration == 8
+
+
+# --- snapshots -----------------------------------------------------------------------------------------------
+
+
+def test_the_latest_four_snapshots_and_the_best_are_kept_and_can_be_gone_back_to(
+    faces_a: Path, faces_b: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(iterations=12, batch=2, save_every=2, snapshot_minutes=0)
+    clearswap.train(faces_a, faces_b, tmp_path, config=config)
+    assert snapshots.numbered(tmp_path) == [6, 8, 10, 12]
+    assert (tmp_path / "snapshots" / "best.safetensors").is_file()
+    back = clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, back_to=8, iterations=8))
+    assert back.iterations == 8
+    assert torch.equal(weights(tmp_path / checkpoint.FILE), weights(tmp_path / "snapshots" / "00000008.safetensors"))
+    assert max(moment.iteration for moment in read_history(tmp_path)) <= 8
+    clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, back_to="best", iterations=9))
+    rows = [moment.iteration for moment in read_history(tmp_path)]
+    assert rows == sorted(rows)
+
+
+def weights(file: Path) -> Tensor:
+
+    return torch.cat(
+        [value.flatten() for name, value in sorted(load_file(file).items()) if name.startswith("network.")]
+    )
+
+
+def test_a_snapshot_that_is_not_there_is_one_sentence(
+    faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]
+) -> None:
+    clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=3, batch=2, snapshot_minutes=0))
+    start = ("train", faces_a, faces_b, "-o", tmp_path, "--iterations", "4", "--batch", "2", "--back-to")
+    assert "has no snapshot 77; there are: best, 3." in cli(*start, "77").sentence()
+    assert cli(*start, "best").code == 0
+
+
+# --- TensorBoard -----------------------------------------------------------------------------------------------
+
+
+def test_tensorboard_shows_curves_and_previews(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=6, batch=2, preview_seconds=0))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {"loss/a", "loss/b", "held-out/a", "held-out/b", "speed/images a second"}
+    last = events.Scalars("held-out/a")[-1]
+    assert (last.step, last.value) == (6, pytest.approx(done.held_a, rel=1e-5))
+    assert events.Tags()["images"] == ["preview"]
+    assert events.Images("preview")[0].width > 500
+
+
+def test_training_goes_on_without_a_board_that_cannot_be_written(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("a file where the folder should be")
+    notes: list[str] = []
+    done = clearswap.train(
+        faces_a, faces_b, tmp_path, config=TrainConfig(iterations=4, batch=2), report=lambda p: notes.append(p.note)
+    )
+    assert done.iterations == 4
+    assert sum("tensorboard cannot be written" in note and "training goes on without it" in note for note in notes) == 1
+
+
+# --- beginning with another model --------------------------------------------------------------------------------
+
+
+def test_a_new_model_begins_with_the_encoder_and_the_decoders_of_whom_it_knows(
+    model: Path, faces_a: Path, faces_b: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    one = TrainConfig(iterations=1, batch=2)
+    cold = clearswap.train(faces_a, faces_b, tmp_path / "cold", config=one)
+    warm = clearswap.train(
+        *(faces_b, faces_a, tmp_path / "warm"),  # the other way round: persons count, not sides
+        warm_start=model,
+        config=one,
+        report=lambda p: notes.append(p.note),
+    )
+    assert any(f"beginning with what {model} knows of faces and of person a and b" in note for note in notes)
+    assert warm.held_a + warm.held_b < 0.7 * (cold.held_a + cold.held_b)
+
+
+def test_a_strangers_decoder_is_not_taken(model: Path) -> None:
+    state = start_training(PRESETS["lite"], 5, used_device())
+    fresh = {name: value.clone() for name, value in state.net.decoder_a.state_dict().items()}
+    state.persons = {"a": torch.ones(128)}
+    assert checkpoint.warm_start(model, state, 0.36) == []
+    assert all(torch.equal(value, fresh[name]) for name, value in state.net.decoder_a.state_dict().items())
+    old = start_training(PRESETS["lite"], 0, used_device())
+    checkpoint.resume(model, old)
+    pairs = zip(state.net.encoder.parameters(), old.average.encoder.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_model_of_another_preset_is_no_beginning(
+    model: Path, faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]
+) -> None:
+    start = ("train", faces_a, faces_b, "-o", tmp_path / "new", "--preset", "classic", "--iterations", "1")
+    said = cli(*start, "--from", model).sentence()
+    assert f"{model} holds a lite model; a classic model cannot begin with it." in said
+    assert checkpoint.FILE not in left_behind(tmp_path)
+
+
+# --- plots -----------------------------------------------------------------------------------------------------
+
+
+def test_plot_draws_the_curves_and_joins_the_previews(model: Path, tmp_path: Path, cli: Callable[..., Ran]) -> None:
+    done = cli("plot", model, "-o", tmp_path / "plots")
+    assert done.code == 0, done
+    assert left_behind(tmp_path) == ["plots", "plots/losses.png", "plots/training.gif"]
+    picture = read_picture(tmp_path / "plots" / "losses.png")
+    assert picture.std() > 5
+
+
+def test_plot_of_nothing_is_one_sentence(tmp_path: Path, cli: Callable[..., Ran]) -> None:
+    assert "has no history of a training" in cli("plot", tmp_path).sentence()
