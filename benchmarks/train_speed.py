@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from clearswap.core.augment import AugmentConfig, augment
 from clearswap.core.model import PRESETS, ModelConfig, SwapNet
 from clearswap.machinery.checkpoint import TrainingState
-from clearswap.machinery.device import used_device
+from clearswap.machinery.device import computes_bfloat16, used_device
 from clearswap.machinery.face_data import load_faces
 from clearswap.verbs.train import start_training, train_step
 
 MATRIX = 2048
+KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PARTS = ("augmentation", "network, there and back")
 
 
@@ -35,6 +36,7 @@ class Trainee:
 
     state: TrainingState
     faces: list[Tensor]  # of the two persons
+    bfloat16: bool
 
     @property
     def images(self) -> int:
@@ -42,10 +44,16 @@ class Trainee:
         return 2 * self.state.config.batch
 
 
-def trainee(config: ModelConfig, sets: list[Path]) -> Trainee:
-    """A new network of `config` and the face sets as it wants them."""
+def trainees_of(configs: dict[str, ModelConfig], sets: list[Path]) -> dict[str, Trainee]:
+    """New networks and the face sets as they want them: in float32, and where it is built in, in bfloat16, too."""
     device = used_device()
-    return Trainee(start_training(config, 0, device), [load_faces(folder, config, device).faces for folder in sets])
+    made: dict[str, Trainee] = {}
+    for name, config in configs.items():
+        faces = [load_faces(folder, config, device).faces for folder in sets]
+        for bfloat16 in (False, True) if computes_bfloat16(device) else (False,):
+            label = f"{name}, bfloat16" if bfloat16 else name
+            made[label] = Trainee(start_training(config, 0, device), faces, bfloat16)
+    return made
 
 
 def multiply_adds(net: SwapNet, size: int) -> float:
@@ -91,15 +99,15 @@ def repeated(work: Callable[[], object], least: float) -> Callable[[], float]:
     return task
 
 
-def matrix_product() -> Callable[[], object]:
+def matrix_product(kind: torch.dtype) -> Callable[[], object]:
     """One product of two large matrices."""
-    a = torch.rand(MATRIX, MATRIX, device=used_device())
+    a = torch.rand(MATRIX, MATRIX, device=used_device()).to(kind)
     return lambda: a @ a
 
 
 def whole_step(one: Trainee) -> Callable[[], object]:
     """A step of training as it is."""
-    return lambda: train_step(one.state, one.faces, AugmentConfig())
+    return lambda: train_step(one.state, one.faces, AugmentConfig(), bfloat16=one.bfloat16)
 
 
 def augmentation(one: Trainee) -> Callable[[], object]:
@@ -109,7 +117,7 @@ def augmentation(one: Trainee) -> Callable[[], object]:
     def both() -> None:
         for faces in one.faces:
             chosen = torch.randint(len(faces), (config.batch,), generator=generator, device=faces.device)
-            augment(faces[chosen].float() / 255, config, AugmentConfig(), generator)
+            augment(faces[chosen].float().mul_(1 / 255), config, AugmentConfig(), generator)
 
     return both
 
@@ -122,14 +130,16 @@ def network(one: Trainee) -> Callable[[], object]:
 
     def there_and_back() -> None:
         net.zero_grad()
-        (net(x, "a", "a").sum() + net(x, "b", "b").sum()).backward()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=one.bfloat16):
+            total = net(x, "a", "a").float().sum() + net(x, "b", "b").float().sum()
+        total.backward()
 
     return there_and_back
 
 
 def measure(trainees: dict[str, Trainee], rounds: int, least: float) -> dict[str, float]:
-    """The shortest seconds of the matrix product ("matrix"), of each step, and of its parts ("NAME: PART")."""
-    tasks = {"matrix": repeated(matrix_product(), least)}
+    """The shortest seconds of the matrix products, of each step, and of its parts ("NAME: PART")."""
+    tasks = {name: repeated(matrix_product(kind), least) for name, kind in KINDS.items()}
     for name, one in trainees.items():
         tasks[name] = repeated(whole_step(one), least)
         for part, work in zip(PARTS, (augmentation(one), network(one)), strict=True):
@@ -139,14 +149,14 @@ def measure(trainees: dict[str, Trainee], rounds: int, least: float) -> dict[str
 
 def speed_table(trainees: dict[str, Trainee], took: dict[str, float]) -> Table:
     """Faces a second beside the matrix product's rate."""
-    matrix = 2 * MATRIX**3 / took["matrix"]
+    matrix = {name: 2 * MATRIX**3 / took[name] for name in KINDS}
     rates = {name: one.images / took[name] for name, one in trainees.items()}
     rows: list[tuple[Cell, ...]] = []
     for name, one in trainees.items():
         work = multiply_adds(one.state.net, one.state.config.size)
-        share = 6 * work * rates[name] / matrix
+        share = 6 * work * rates[name] / matrix["bfloat16" if one.bfloat16 else "float32"]
         rows.append((name, rates[name], rates[name] / rates["classic"], work / 1e6, f"{100 * share:.0f} %"))
-    rows.append(("matrix product", f"{matrix / 1e9:.0f} GFLOP/s", "", "", "100 %"))
+    rows += [(f"matrix product, {name}", f"{rate / 1e9:.0f} GFLOP/s", "", "", "100 %") for name, rate in matrix.items()]
     columns = ["", "faces/s", "of classic", "million multiply-adds a face", "of the matrix rate"]
     return Table("speed", columns, rows)
 
@@ -162,12 +172,12 @@ def main() -> None:
     """Measure all presets."""
     wanted = common.options(__doc__)
     rounds, least = (1, 0.05) if wanted.quick else (6, 1.5)
-    configs = {**PRESETS, "classic, batch 16": replace(PRESETS["classic"], batch=16)}
+    configs = dict(PRESETS)
     if wanted.quick:
         configs = {name: replace(config, batch=4) for name, config in PRESETS.items()}
     with common.scratch() as folder:
         sets = clips.face_sets(folder, wanted.clips, every=20 if wanted.quick else 1)
-        trainees = {name: trainee(config, sets) for name, config in configs.items()}
+        trainees = trainees_of(configs, sets)
     took = measure(trainees, rounds, least)
     split = {name: parts(name, one, took) for name, one in trainees.items()}
     outside = [
@@ -177,9 +187,9 @@ def main() -> None:
     result = Result(
         "train_speed",
         "How many faces a second does training see, and how near is that to what the machine can do?",
-        f"Whole steps of each preset and a {MATRIX}x{MATRIX} float32 matrix product in one process, in turn, best of"
-        f" {rounds}. A face costs six operations for each multiply-add of its way through the network: two there, four"
-        " back.",
+        f"Whole steps of each preset and {MATRIX}x{MATRIX} matrix products in one process, in turn, best of {rounds};"
+        " each preset beside the product of its own precision. A face costs six operations for each multiply-add of its"
+        " way through the network: two there, four back.",
         [
             speed_table(trainees, took),
             Table("a step, ms a face", ["", *split["classic"], "outside the network"], outside),
