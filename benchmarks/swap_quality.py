@@ -85,6 +85,8 @@ PAIRS = [
 
 def train(pair: Pair, name: str, line: Line) -> None:
     """Bring the model to its budget; nothing is done when it has it."""
+    if trained(pair, name) >= line.steps:
+        return
     sets = [(pair.target, pair.home / "faces_a"), (pair.source, pair.home / "faces_b")]
     for clip, faces in sets:
         if not (faces / "index.jsonl").is_file():

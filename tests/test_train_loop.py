@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from clearswap.machinery.face_data import load_faces
 from clearswap.machinery.history import read_history
 from clearswap.machinery.pictures import read_picture
 from clearswap.machinery.train_loop import TrainLoop
-from clearswap.verbs.train import start_training, train_step
+from clearswap.verbs.train import _fitting_batch, start_training, train_step
 from makers import Ran, command, left_behind
 
 SMALL = replace(PRESETS["lite"], batch=2)
@@ -63,20 +64,23 @@ def finite(state: TrainingState) -> bool:
     return all(bool(value.isfinite().all()) for value in state.net.state_dict().values())
 
 
-def test_weights_that_are_no_numbers_are_left_behind(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("when", "back"), [(12, 10), (10, 5), (30, 25)], ids=["between", "at a save", "at the end"])
+def test_weights_that_are_no_numbers_are_left_behind(
+    faces_a: Path, faces_b: Path, tmp_path: Path, when: int, back: int
+) -> None:
     training = Training(tmp_path, faces_a, faces_b, TrainConfig(iterations=30, save_every=5))
     spoiled = False
 
     def spoil(state: TrainingState) -> None:
         nonlocal spoiled
-        if state.counters.iteration == 12 and not spoiled:
+        if state.counters.iteration == when and not spoiled:
             spoiled = True
             next(state.net.encoder.parameters()).data.fill_(math.nan)
 
     training.run(spoil)
-    assert any(
-        "the losses were no longer numbers after" in n and "went back to 10 with half" in n for n in training.notes
-    )
+    said = [note for note in training.notes if "losses or weights were no longer numbers after" in note]
+    assert len(said) == 1
+    assert f"went back to {back} with half the learning rate" in said[0]
     assert training.state.counters.iteration == 30
     assert finite(training.state)
     config, counters = checkpoint.read_about(tmp_path)
@@ -165,9 +169,26 @@ def test_only_memory_counts_as_memory() -> None:
     assert unless_out_of_memory(lambda: 3) == 3
 
 
+def test_batches_are_halved_until_they_fit() -> None:
+    tried: list[int] = []
+
+    def step(batch: int) -> Tensor:
+        tried.append(batch)
+        if batch > 5:
+            raise MemoryError
+        return torch.zeros(2)
+
+    assert _fitting_batch(40, step) == 5
+    assert tried == [40, 20, 10, 5]
+    with pytest.raises(clearswap.OptionError, match="Not even two faces"):
+        _fitting_batch(1, step)
+
+
 def test_a_batch_of_words_is_refused(faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]) -> None:
     ended = cli("train", faces_a, faces_b, "-o", tmp_path / "model", "--batch", "many")
     assert ended.code != 0
+    assert "many" in ended.out + ended.err
+    assert "Traceback" not in ended.out + ended.err
     assert not (tmp_path / "model").exists()
 
 
@@ -189,10 +210,12 @@ def test_while_paused_nothing_is_trained_all_is_saved_and_the_clock_stands(
 
     notes: list[str] = []
     config = TrainConfig(iterations=6, batch=2, save_every=1000)
+    begun = time.monotonic()
     done = clearswap.train(
         faces_a, faces_b, tmp_path, config=config, pause=pause, report=lambda p: notes.append(p.note)
     )
     assert done.iterations == 6
+    assert done.seconds < time.monotonic() - begun - 19 * 0.05
     assert saved[0] == 0  # before the pause
     assert set(saved[1:]) == {3}
     assert "paused after 3 iterations, all saved" in notes
@@ -228,11 +251,15 @@ def test_the_latest_four_snapshots_and_the_best_are_kept_and_can_be_gone_back_to
     config = TrainConfig(iterations=12, batch=2, save_every=2, snapshot_minutes=0)
     clearswap.train(faces_a, faces_b, tmp_path, config=config)
     assert snapshots.numbered(tmp_path) == [6, 8, 10, 12]
-    assert (tmp_path / "snapshots" / "best.safetensors").is_file()
+    measured = [moment.held for moment in read_history(tmp_path) if moment.held is not None]
+    assert snapshots.best_error(tmp_path) <= min(measured) + 1e-6
     back = clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, back_to=8, iterations=8))
     assert back.iterations == 8
     assert torch.equal(weights(tmp_path / checkpoint.FILE), weights(tmp_path / "snapshots" / "00000008.safetensors"))
     assert max(moment.iteration for moment in read_history(tmp_path)) <= 8
+    clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, iterations=11))
+    assert snapshots.numbered(tmp_path) == [8, 10, 11, 12]  # what was left is kept, but what is new, too
+    assert all(int(path.stem) <= 11 for path in (tmp_path / "history").glob("*.jpg"))
     clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, back_to="best", iterations=9))
     rows = [moment.iteration for moment in read_history(tmp_path)]
     assert rows == sorted(rows)
@@ -252,6 +279,12 @@ def test_a_snapshot_that_is_not_there_is_one_sentence(
     start = ("train", faces_a, faces_b, "-o", tmp_path, "--iterations", "4", "--batch", "2", "--back-to")
     assert "has no snapshot 77; there are: best, 3." in cli(*start, "77").sentence()
     assert cli(*start, "best").code == 0
+    nothing = ("train", faces_a, faces_b, "-o", tmp_path / "new", "--back-to", "best")
+    assert "holds no model, so there is no snapshot to go back to" in cli(*nothing).sentence()
+    newest = checkpoint.read_about(tmp_path)[1].iteration
+    lost = ("train", tmp_path / "typo", faces_b, "-o", tmp_path, "--back-to", "3")
+    assert "is not a face set" in cli(*lost).sentence()
+    assert checkpoint.read_about(tmp_path)[1].iteration == newest  # nothing was given up for a typing error
 
 
 # --- TensorBoard -----------------------------------------------------------------------------------------------
@@ -315,7 +348,8 @@ def test_a_model_of_another_preset_is_no_beginning(
     start = ("train", faces_a, faces_b, "-o", tmp_path / "new", "--preset", "classic", "--iterations", "1")
     said = cli(*start, "--from", model).sentence()
     assert f"{model} holds a lite model; a classic model cannot begin with it." in said
-    assert checkpoint.FILE not in left_behind(tmp_path)
+    assert f"{tmp_path / 'none'} holds no model" in cli(*start, "--from", tmp_path / "none").sentence()
+    assert left_behind(tmp_path) == []
 
 
 # --- plots -----------------------------------------------------------------------------------------------------

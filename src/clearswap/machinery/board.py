@@ -26,7 +26,7 @@ class Board:
             from torch.utils.tensorboard.writer import SummaryWriter  # takes a second
 
             self._writer = SummaryWriter(str(self._place), purge_step=iteration + 1 if iteration else None)
-        except OSError as error:
+        except Exception as error:  # whatever its many parts may raise
             self._give_up(error)
 
     def add(self, moment: Moment) -> None:
@@ -57,7 +57,7 @@ class Board:
             except OSError as error:
                 self._give_up(error)
 
-    def _give_up(self, error: OSError) -> None:
-        reason = error.strerror or str(error)
+    def _give_up(self, error: Exception) -> None:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         self.trouble = f"TensorBoard's folder {self._place} cannot be written ({reason}); training goes on without it"
         self._writer = None

@@ -1,8 +1,8 @@
 """A model on disk: one folder, in it one file, `model.safetensors`, with all that is needed to go on.
 
 The file holds the network ("network.*"), the averaged network that converts ("average.*"), the optimiser's state
-("optimizer.*"), the random generator, and who the two persons are ("person.a", "person.b": mean embeddings, where they
-could be told); its metadata hold the config and the counters as JSON. It is replaced
+("optimizer.*"), the random generator, and who the two persons are ("person.a", "person.b": embeddings, where they could
+be told); its metadata hold the config and the counters as JSON. It is replaced
 whole, so a kill at any moment leaves the last saved state; it is never read through pickle.
 """
 
@@ -36,6 +36,7 @@ class Counters:
     iteration: int = 0
     seconds: float = 0.0
     images: int = 0
+    held: float | None = None  # the latest held-out error of both persons
 
 
 @dataclass
@@ -87,6 +88,11 @@ def read_about(folder: Path) -> tuple[ModelConfig, Counters]:
     path = folder / FILE
     if not path.is_file():
         raise ModelError(f"{folder} holds no model; train one with: clearswap train FACES_A FACES_B -o {folder}")
+    return read_about_file(path)
+
+
+def read_about_file(path: Path) -> tuple[ModelConfig, Counters]:
+    """The same of a model's file, wherever it lies. Raises `ModelError`."""
     try:
         reader: Any = safe_open(path, "pt")
         with reader as file:
@@ -119,19 +125,28 @@ def resume(folder: Path, state: TrainingState) -> None:
     for name, parameter in state.net.named_parameters():
         start = f"{name}."
         own = {key.removeprefix(start): value for key, value in saved.items() if key.startswith(start)}
-        # a counter stays where Adam made it; the moments live beside their parameter and are laid out like it, for
-        # the fused step walks both in the order of memory
+        # all live beside their parameter (the fused step wants its counter there, too), and the moments are laid out
+        # like it, for the fused step walks both in the order of memory
         state.optimizer.state[parameter] = {
-            k: v if v.dim() == 0 else torch.empty_like(parameter).copy_(v) for k, v in own.items()
+            k: v.clone().to(parameter.device) if v.dim() == 0 else torch.empty_like(parameter).copy_(v)
+            for k, v in own.items()
         }
-    if state.generator.device.type == "cpu" or torch.accelerator.is_available():
-        state.generator.set_state(_read(folder, "generator")[""])
+    numbers = _read(folder, "generator")[""]
+    if len(numbers) == len(state.generator.get_state()):  # else it was saved on another kind of device
+        state.generator.set_state(numbers)
     state.counters, state.persons = counters, read_persons(folder)
 
 
 def read_persons(folder: Path) -> dict[str, Tensor]:
     """The persons of the model in `folder` by side, as far as they could be told."""
-    return _read(folder, "person.")
+    return {side: person.clone() for side, person in _read(folder, "person.").items()}  # or the file stays mapped
+
+
+def require_alike(folder: Path, config: ModelConfig) -> None:
+    """Raise `ModelError` unless a new model of `config` can begin with the one in `folder`."""
+    known, _ = read_about(folder)
+    if (known.network, known.size, known.coverage) != (config.network, config.size, config.coverage):
+        raise ModelError(f"{folder} holds a {known.preset} model; a {config.preset} model cannot begin with it.")
 
 
 def warm_start(folder: Path, state: TrainingState, same: float) -> list[str]:
@@ -139,15 +154,8 @@ def warm_start(folder: Path, state: TrainingState, same: float) -> list[str]:
     embeddings lie nearer than `same`) with that person's level and decoder. Returns the sides whose decoders were kept.
 
     Another person's decoder is not taken, although it would learn faster than a new one: nobody's face is to end up in
-    the model of two others. Raises `ModelError` when the networks differ.
+    the model of two others. Raises `ModelError` when the networks differ (see `require_alike`).
     """
-    config, _ = read_about(folder)
-    if (config.network, config.size, config.coverage) != (
-        state.config.network,
-        state.config.size,
-        state.config.coverage,
-    ):
-        raise ModelError(f"{folder} holds a {config.preset} model; a {state.config.preset} model cannot begin with it.")
     known, kept = read_persons(folder), list[str]()
     average = _read(folder, "average.")
     for net in (state.net, state.average):

@@ -40,6 +40,13 @@ def _block(net: SwapNet, faces: Tensor, own: Side, other: Side) -> Tensor:
     return torch.cat(list(columns), 1)  # (3, F S, 3 S)
 
 
+def forget_previews(folder: Path, iteration: int) -> None:
+    """Drop kept previews of later iterations: the model went back to an earlier state."""
+    for path in (folder / HISTORY).glob("*.jpg"):
+        if path.stem.isdigit() and int(path.stem) > iteration:
+            path.unlink()
+
+
 def write_preview(folder: Path, picture: Frame, iteration: int | None) -> None:
     """Replace the preview of the model in `folder`; with an `iteration`, keep a copy in its history."""
     height = 128 * _FACES

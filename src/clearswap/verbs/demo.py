@@ -48,6 +48,7 @@ def demo(
     training: TrainConfig = TrainConfig(minutes=7),
     report: Report = silent,
     stop: Callable[[], bool] = lambda: False,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Demo:
     """Run the demo into `folder`; a second call goes on where the first was stopped."""
     begun, home = time.monotonic(), Path(folder)
@@ -55,7 +56,12 @@ def demo(
     source, truth = clips / "person_b.mp4", clips / "truth.mp4"
     video, work = home / "person_b_with_face_of_a.mp4", Work(home / "work")
     converted = swap(
-        *(clips / "person_a.mp4", source, video), work=work.folder, training=training, report=report, stop=stop
+        *(clips / "person_a.mp4", source, video),
+        work=work.folder,
+        training=training,
+        report=report,
+        stop=stop,
+        pause=pause,
     )
     evaluation = evaluate(video, source, home / "evaluation", truth=truth, target=work.faces_a, report=report)
     outcome = Demo(

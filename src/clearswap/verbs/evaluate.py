@@ -54,6 +54,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.samples < 3:
             raise OptionError(f"{self.samples} samples are too few to measure motion; give 3 or more.")
+        if self.worst < 1:
+            raise OptionError(f"A report with {self.worst} of the worst frames shows nothing; give 1 or more.")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from clearswap.progress import Progress, Report, silent
 
 _FEW = 150  # faces; with 180 the demo's networks learn them by heart within minutes
 _UNLIKE = 15  # unlike faces (`coverage.variety`): clips in which the head turns have 18 to 43, a newsreader 5 and 8
-_SMALL = 0.6  # of the square's side: faces were enlarged by more than a third
+_SMALL = 0.6  # of the square's side: faces were enlarged by more than two thirds
 _BLURRED = 0.3  # of the set's median sharpness
 _LOOKED_AT = 150  # faces of each set whose person is told, 8 ms each
 

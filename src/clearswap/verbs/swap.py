@@ -50,6 +50,7 @@ def swap(
     tracking: TrackConfig = TrackConfig(),
     report: Report = silent,
     stop: Callable[[], bool] = lambda: False,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Converted:
     """Put the face of the person in `a` into the video `b`: extract both, train, convert.
 
@@ -69,12 +70,12 @@ def swap(
         else:
             report(Progress("extract", note=f"{faces} is there already and is kept"))
     if _needs_training(folders.model, training):
-        train(folders.faces_a, folders.faces_b, folders.model, config=training, report=report, stop=stop)
+        train(folders.faces_a, folders.faces_b, folders.model, config=training, report=report, stop=stop, pause=pause)
     return convert(folders.model, b, target, to="a", tracking=tracking, report=report)
 
 
 def _needs_training(model: Path, training: TrainConfig) -> bool:
-    if not checkpoint.exists(model):
+    if not checkpoint.exists(model) or training.back_to is not None:
         return True
     _, counters = checkpoint.read_about(model)
     late = training.minutes is not None and counters.seconds >= 60 * training.minutes

@@ -75,9 +75,8 @@ def train(
     `OutputError`.
     """
     folder, device = Path(model), used_device()
-    if config.back_to is not None:
-        snapshots.go_back(folder, config.back_to)
-    chosen = _choose_config(folder, config)
+    beginning = Path(warm_start) if warm_start is not None else None
+    chosen = _choose_config(folder, config, beginning)
     data = [load_faces(Path(faces), chosen, device) for faces in (faces_a, faces_b)]
     bfloat16 = computes_bfloat16(device) if config.precision == "auto" else config.precision == "bfloat16"
     report(Progress("train", note=describe_device(device, bfloat16=bfloat16)))
@@ -95,16 +94,20 @@ def train(
 
     def run() -> Trained:
         state = start_training(chosen, config.seed, device)
-        if not checkpoint.exists(folder):
+        if checkpoint.exists(folder):
+            _go_on(folder, state, config, report)
+        else:
             state.persons = _look_through(Path(faces_a), Path(faces_b), folder, report)
-        _fill(folder, state, Path(warm_start) if warm_start is not None else None, report)
+            _begin(folder, state, beginning, report)
         loop = TrainLoop(folder, state, data, config, report)
         loop.run(step_of(state), stop, pause)
         done = state.counters
         return Trained(done.iteration, done.seconds, done.images, *loop.held, loop.flat)
 
+    if beginning is not None and checkpoint.exists(folder):
+        report(Progress("train", note=f"{folder} has begun already; {beginning} is not needed"))
     if config.batch == "auto":
-        chosen = replace(chosen, batch=fitting_batch(chosen.batch))
+        chosen = replace(chosen, batch=fitting_batch(min(chosen.batch, PRESETS[chosen.preset].batch)))
         report(Progress("train", note=f"batches of {chosen.batch} faces of each person fit into memory"))
     trained = unless_out_of_memory(run)
     if trained is None:
@@ -169,9 +172,12 @@ def start_training(model: ModelConfig, seed: int, device: torch.device) -> Train
     return TrainingState(model, net, average, optimizer, generator, Counters())
 
 
-def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
-    """The saved model's own config, else the preset's. Raises `ModelError` when they contradict."""
-    chosen = PRESETS[config.preset or "lite"]
+def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None) -> ModelConfig:
+    """The saved model's own config, else the preset's, else that of the model to begin with. Raises `ModelError` when
+    they contradict.
+    """
+    known = checkpoint.read_about(beginning)[0].preset if beginning is not None else "lite"
+    chosen = PRESETS[config.preset or known]
     if checkpoint.exists(folder):
         chosen, _ = checkpoint.read_about(folder)
         if config.preset not in (None, chosen.preset):
@@ -184,6 +190,10 @@ def _choose_config(folder: Path, config: TrainConfig) -> ModelConfig:
                 f"{folder} was trained with {chosen.hold_out:g} of the faces held out, not {config.hold_out:g}; "
                 "leave --hold-out out or choose another folder."
             )
+    elif config.back_to is not None:
+        raise ModelError(f"{folder} holds no model, so there is no snapshot to go back to; leave --back-to out.")
+    elif beginning is not None:
+        checkpoint.require_alike(beginning, chosen)
     batch = chosen.batch if config.batch in (None, "auto") else int(config.batch)
     return replace(chosen, batch=batch, hold_out=config.hold_out or chosen.hold_out)
 
@@ -200,24 +210,29 @@ def _look_through(faces_a: Path, faces_b: Path, folder: Path, report: Report) ->
     return {side: torch.from_numpy(person) for side, person in looked.persons.items()}
 
 
-def _fill(folder: Path, state: TrainingState, warm_start: Path | None, report: Report) -> None:
-    """Give a new state what is known already: the saved model, or the one that it is to begin with."""
-    if checkpoint.exists(folder):
-        checkpoint.resume(folder, state)
-        report(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
-        return
-    if warm_start is not None:
-        kept = checkpoint.warm_start(warm_start, state, SAME)
+def _go_on(folder: Path, state: TrainingState, config: TrainConfig, report: Report) -> None:
+    """Take up the saved model, or an earlier snapshot of it."""
+    if config.back_to is not None:
+        left = snapshots.go_back(folder, config.back_to)
+        report(Progress("train", note=f"going back; what {folder} was after {left} iterations is kept as a snapshot"))
+    checkpoint.resume(folder, state)
+    report(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
+
+
+def _begin(folder: Path, state: TrainingState, beginning: Path | None, report: Report) -> None:
+    """Save a new model, with what another one knows of faces."""
+    if beginning is not None:
+        kept = checkpoint.warm_start(beginning, state, SAME)
         whose = f" and of person {' and '.join(kept)}" if kept else ""
-        report(Progress("train", note=f"beginning with what {warm_start} knows of faces{whose}"))
+        report(Progress("train", note=f"beginning with what {beginning} knows of faces{whose}"))
     checkpoint.save(folder, state)  # a place that cannot be written is found out now
 
 
 def _fitting_batch(most: int, step: Callable[[int], Tensor]) -> int:
     """The largest of `most`, its half, its quarter... with which `step` fits into memory. Raises `OptionError`."""
-    batch = max(2, most)
-    while unless_out_of_memory(partial(step, batch)) is None:
-        if batch == 2:
-            raise OptionError("Not even two faces of each person fit into memory; end other programs to free some.")
-        batch = max(2, batch // 2)
-    return batch
+    batch = most
+    while batch >= 2:
+        if unless_out_of_memory(partial(step, batch)) is not None:
+            return batch
+        batch //= 2
+    raise OptionError("Not even two faces of each person fit into memory; end other programs to free some.")

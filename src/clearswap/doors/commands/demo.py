@@ -32,7 +32,7 @@ def demo(
     if training.iterations is None and training.minutes is None:
         training = replace(training, minutes=7.0)
     with keys_pressed() as keys, progress_bar(console) as report:
-        done = clearswap.demo(output, training=training, report=report, stop=keys.stop)
+        done = clearswap.demo(output, training=training, report=report, stop=keys.stop, pause=keys.paused)
     print_evaluation(console, done.evaluation)
     console.print(f"{done.converted}", markup=False, highlight=False)
     for name, path in (
