@@ -54,6 +54,11 @@ class Review:
         """Who is in the sets, by side."""
         return {"a": self.a.person, "b": self.b.person}
 
+    def draw(self, picture: Path) -> None:
+        """Draw which way both look, as a PNG. Raises `OutputError`."""
+        both = {"a": self.a, "b": self.b}
+        plot_poses({f"{side}: {facts.folder.name}": facts.poses for side, facts in both.items()}, picture)
+
 
 def review(
     faces_a: Path | str, faces_b: Path | str, picture: Path | str | None = None, *, report: Report = silent
@@ -70,12 +75,13 @@ def review(
         facts.append(_facts(Path(faces), embedding))
     report(Progress("review", 2, 2, "face sets"))
     a, b = facts
-    if picture is not None:
-        plot_poses({f"a: {a.folder.name}": a.poses, f"b: {b.folder.name}": b.poses}, Path(picture))
     notes = [*_alone(a), *_alone(b), *_unseen(a, b), *_unseen(b, a)]
     if np.linalg.norm(a.person - b.person) < SAME:
         notes.append(f"{a.folder} and {b.folder} seem to show the same person.")
-    return Review(a, b, notes)
+    looked = Review(a, b, notes)
+    if picture is not None:
+        looked.draw(Path(picture))
+    return looked
 
 
 def _facts(folder: Path, embedding: Embedding) -> FacesetFacts:

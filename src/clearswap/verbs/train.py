@@ -25,11 +25,11 @@ from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.machinery import checkpoint, snapshots
 from clearswap.machinery.checkpoint import Counters, TrainingState
 from clearswap.machinery.device import computes_bfloat16, describe_device, to_device, unless_out_of_memory, used_device
-from clearswap.machinery.face_data import load_faces
+from clearswap.machinery.face_data import FaceData, load_faces
 from clearswap.machinery.persons import SAME
 from clearswap.machinery.train_loop import TrainConfig, TrainLoop
 from clearswap.progress import Progress, Report, silent
-from clearswap.verbs.review import review
+from clearswap.verbs.review import Review, review
 
 
 @dataclass(frozen=True)
@@ -77,46 +77,62 @@ def train(
     folder, device = Path(model), used_device()
     beginning = Path(warm_start) if warm_start is not None else None
     chosen = _choose_config(folder, config, beginning)
-    data = [load_faces(Path(faces), chosen, device) for faces in (faces_a, faces_b)]
+    if beginning is not None and checkpoint.exists(folder):
+        report(Progress("train", note=f"{folder} has begun already; {beginning} is not needed"))
+    sets = (Path(faces_a), Path(faces_b))
+    data = [load_faces(faces, chosen, device) for faces in sets]
     bfloat16 = computes_bfloat16(device) if config.precision == "auto" else config.precision == "bfloat16"
     report(Progress("train", note=describe_device(device, bfloat16=bfloat16)))
-
-    def step_of(state: TrainingState) -> Callable[[], Tensor]:
-        faces = [person.faces for person in data]
-        return lambda: train_step(state, faces, augmentation, bfloat16=bfloat16)
-
-    def two_steps(batch: int) -> Tensor:  # the optimiser takes its memory at the end of the first
-        step = step_of(start_training(replace(chosen, batch=batch), 0, device))
-        return step() + step()
-
-    def fitting_batch(most: int) -> int:
-        return _fitting_batch(most, two_steps)
+    job = _Job(chosen, device, data, augmentation, bfloat16)
+    if config.batch == "auto":
+        usual = min(chosen.batch, PRESETS[chosen.preset].batch)
+        job = replace(job, model=replace(chosen, batch=job.fitting_batch(usual)))
+        report(Progress("train", note=f"batches of {job.model.batch} faces of each person fit into memory"))
 
     def run() -> Trained:
-        state = start_training(chosen, config.seed, device)
+        state = start_training(job.model, config.seed, device)
         if checkpoint.exists(folder):
             _go_on(folder, state, config, report)
         else:
-            state.persons = _look_through(Path(faces_a), Path(faces_b), folder, report)
-            _begin(folder, state, beginning, report)
+            _begin(folder, state, sets, beginning, report)
         loop = TrainLoop(folder, state, data, config, report)
-        loop.run(step_of(state), stop, pause)
+        loop.run(job.step_of(state), stop, pause)
         done = state.counters
         return Trained(done.iteration, done.seconds, done.images, *loop.held, loop.flat)
 
-    if beginning is not None and checkpoint.exists(folder):
-        report(Progress("train", note=f"{folder} has begun already; {beginning} is not needed"))
-    if config.batch == "auto":
-        chosen = replace(chosen, batch=fitting_batch(min(chosen.batch, PRESETS[chosen.preset].batch)))
-        report(Progress("train", note=f"batches of {chosen.batch} faces of each person fit into memory"))
     trained = unless_out_of_memory(run)
     if trained is None:
-        fits = fitting_batch(chosen.batch // 2)
+        fits = job.fitting_batch(job.model.batch // 2)
         raise OptionError(
-            f"Batches of {chosen.batch} faces of each person do not fit into memory, {fits} do: give --batch {fits}, "
-            "or --batch auto."
+            f"Batches of {job.model.batch} faces of each person do not fit into memory, {fits} do: "
+            f"give --batch {fits}, or --batch auto."
         )
     return trained
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained on what, and how."""
+
+    model: ModelConfig
+    device: torch.device
+    data: list[FaceData]
+    augmentation: AugmentConfig
+    bfloat16: bool
+
+    def step_of(self, state: TrainingState) -> Callable[[], Tensor]:
+        """What trains `state` by one iteration."""
+        faces = [person.faces for person in self.data]
+        return lambda: train_step(state, faces, self.augmentation, bfloat16=self.bfloat16)
+
+    def fitting_batch(self, most: int) -> int:
+        """The largest of `most`, its half, its quarter... that fits into memory. Raises `OptionError`."""
+
+        def two_steps(batch: int) -> Tensor:  # the optimiser takes its memory at the end of the first
+            step = self.step_of(start_training(replace(self.model, batch=batch), 0, self.device))
+            return step() + step()
+
+        return _fitting_batch(most, two_steps)
 
 
 def train_step(
@@ -198,16 +214,16 @@ def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None) ->
     return replace(chosen, batch=batch, hold_out=config.hold_out or chosen.hold_out)
 
 
-def _look_through(faces_a: Path, faces_b: Path, folder: Path, report: Report) -> dict[str, Tensor]:
-    """Say what is to be known of the face sets before hours are spent on them; returns who is in them."""
+def _look_through(faces_a: Path, faces_b: Path, report: Report) -> Review | None:
+    """Say what is to be known of the face sets before hours are spent on them."""
     try:
-        looked = review(faces_a, faces_b, folder / "poses.png", report=report)
+        looked = review(faces_a, faces_b, report=report)
     except FaceModelsMissing as error:
         report(Progress("train", note=f"the face sets were not looked through: {error}"))
-        return {}
+        return None
     for note in looked.notes:
         report(Progress("review", note=note))
-    return {side: torch.from_numpy(person) for side, person in looked.persons.items()}
+    return looked
 
 
 def _go_on(folder: Path, state: TrainingState, config: TrainConfig, report: Report) -> None:
@@ -219,13 +235,18 @@ def _go_on(folder: Path, state: TrainingState, config: TrainConfig, report: Repo
     report(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
 
 
-def _begin(folder: Path, state: TrainingState, beginning: Path | None, report: Report) -> None:
-    """Save a new model, with what another one knows of faces."""
+def _begin(folder: Path, state: TrainingState, sets: tuple[Path, Path], beginning: Path | None, report: Report) -> None:
+    """Look through the face sets, and save a new model, with what another one knows of faces."""
+    looked = _look_through(*sets, report)
+    if looked is not None:
+        state.persons = {side: torch.from_numpy(person) for side, person in looked.persons.items()}
     if beginning is not None:
         kept = checkpoint.warm_start(beginning, state, SAME)
         whose = f" and of person {' and '.join(kept)}" if kept else ""
         report(Progress("train", note=f"beginning with what {beginning} knows of faces{whose}"))
     checkpoint.save(folder, state)  # a place that cannot be written is found out now
+    if looked is not None:
+        looked.draw(folder / "poses.png")
 
 
 def _fitting_batch(most: int, step: Callable[[int], Tensor]) -> int:
