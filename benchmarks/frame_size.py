@@ -26,7 +26,7 @@ from clearswap.machinery.tracker import TrackConfig
 SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160)}
 SMALL = {"240p": (426, 240), "480p": (854, 480)}
 FACES = (1, 2, 4)
-FRAMES = 75
+FRAMES, ROUNDS = 40, 1  # more rounds take about two minutes each
 VERBS = ("extract", "convert")
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     """Measure sizes, then numbers of faces."""
     wanted = common.options(__doc__)
     source = wanted.clips[0] if wanted.clips else clips.clip_of("b")
-    sizes, frames, rounds = (SMALL, 21, 1) if wanted.quick else (SIZES, FRAMES, 3)
+    sizes, frames = (SMALL, 21) if wanted.quick else (SIZES, FRAMES)
     full = (640, 360) if wanted.quick else (1920, 1080)
 
     def sized(size: tuple[int, int]) -> Iterable[Frame]:
@@ -97,7 +97,7 @@ def main() -> None:
     by_faces = {f"{n} face{'s' * (n > 1)}": partial(encoded, partial(tiled, n)) for n in FACES}
     with common.scratch() as folder:
         clips.untrained_model(folder / "model")
-        size_costs, face_costs = costs(by_size, folder, rounds), costs(by_faces, folder, rounds)
+        size_costs, face_costs = costs(by_size, folder, ROUNDS), costs(by_faces, folder, ROUNDS)
     megapixels = {name: width * height / 1e6 for name, (width, height) in sizes.items()}
     lines = {verb: [(megapixels[name], size_costs[name, verb][0]) for name in sizes] for verb in VERBS}
     bars = {verb: [(name, face_costs[name, verb][0]) for name in by_faces] for verb in VERBS}
@@ -105,7 +105,7 @@ def main() -> None:
         "frame_size",
         "What does a frame cost by its size, and by the number of faces in it?",
         f"{frames} frames of one clip scaled (the face grows along), and tiled in {full[0]}x{full[1]} with faces of one"
-        f' size; the verbs with `faces="all"`, in one process and in turn, best of {rounds}; what a run costs once is'
+        f' size; the verbs with `faces="all"`, in one process and in turn, best of {ROUNDS}; what a run costs once is'
         " measured with one frame and taken off.",
         [table(size_costs, "frame size", list(sizes)), table(face_costs, "faces", list(by_faces))],
         [
