@@ -17,7 +17,7 @@ from clearswap.core.augment import framed
 from clearswap.core.held_out import COVERAGE, DROP, SIDE, HeldOut
 from clearswap.core.mask import hull, only_face
 from clearswap.core.model import ModelConfig
-from clearswap.machinery.faceset import FaceRecord, read_face, read_index
+from clearswap.machinery.faceset import FaceRecord, read_face, read_index, spread
 
 # Rings of the mesh around what people look at: each eye with its brow, and the lips.
 _DETAILS = (
@@ -45,13 +45,11 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> FaceDa
     records = read_index(folder, at_least=2)
     apart = held_out(records, model.hold_out)
     learned = [record for i, record in enumerate(records) if i not in apart]
-    held = sorted(apart)
     side = stored_side(model)
     faces = torch.empty(len(learned), 4, side, side, dtype=torch.uint8)
     for place, record in zip(faces, learned, strict=True):  # one picture in memory at a time
         place.copy_(torch.from_numpy(_as_bytes(record, read_face(folder, record), model)).permute(2, 0, 1))
-    spread: list[float] = np.linspace(0, len(held) - 1, min(len(held), _MOST_HELD)).round().tolist()
-    chosen = [records[held[int(i)]] for i in spread]
+    chosen = spread([records[i] for i in sorted(apart)], _MOST_HELD)
     kept = _hold([(record, read_face(folder, record)) for record in chosen], model, device)
     return FaceData(faces.to(device), kept)
 

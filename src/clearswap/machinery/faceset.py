@@ -83,6 +83,12 @@ def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
     return records
 
 
+def spread(records: list[FaceRecord], most: int) -> list[FaceRecord]:
+    """At most so many of the faces, evenly spread."""
+    places: list[float] = np.linspace(0, len(records) - 1, min(most, len(records))).round().tolist()
+    return [records[int(place)] for place in places]
+
+
 def read_face(folder: Path, record: FaceRecord) -> Frame:
     """The picture (S, S, 3) of one face. Raises `FacesetError`."""
     try:

@@ -22,12 +22,6 @@ def embeddings(folder: Path, records: list[FaceRecord], embedding: Embedding) ->
     return embedding([chip(read_face(folder, record), record.aligned_landmarks()) for record in records])
 
 
-def spread(records: list[FaceRecord], most: int) -> list[FaceRecord]:
-    """At most so many of the faces, evenly spread."""
-    places: list[float] = np.linspace(0, len(records) - 1, min(most, len(records))).round().tolist()
-    return [records[int(place)] for place in places]
-
-
 def average(found: NDArray[np.float32]) -> NDArray[np.float32]:
     """The person (128,) that most of the faces `found` (N, 128) show: a few strangers do not move the median."""
     return np.asarray(np.median(found, 0), np.float32)

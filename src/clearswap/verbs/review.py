@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from clearswap.core.align import pixel_scale
 from clearswap.core.coverage import Gap, Poses, gap, mouth_opening, rough_pose, variety
 from clearswap.machinery.embedding import Embedding
-from clearswap.machinery.faceset import read_index
-from clearswap.machinery.persons import SAME, average, embeddings, spread, strangers
+from clearswap.machinery.faceset import read_index, spread
+from clearswap.machinery.persons import SAME, average, embeddings, strangers
 from clearswap.machinery.plots import plot_poses
 from clearswap.progress import Progress, Report, silent
 
