@@ -18,6 +18,7 @@ from clips import PEOPLE
 from common import Cell, Plot, Result, Table
 from numpy.typing import NDArray
 
+from clearswap.machinery.bridge import bridge
 from clearswap.machinery.tracker import TrackConfig, make_tracker, track
 from clearswap.machinery.video import read_frames
 
@@ -45,7 +46,7 @@ def look(clip: Path) -> Frames:
     known, visible = labels["landmarks"][:, index >= 0], labels["visible"][:, index >= 0]
     count = len(known)
     offsets = np.full((count, known.shape[1], 2), np.nan)
-    for frame, faces in track(read_frames(clip), make_tracker(TrackConfig())):
+    for frame, faces in bridge(track(read_frames(clip), make_tracker(TrackConfig()))):
         if faces:
             offsets[frame.index] = faces[0].landmarks[index[index >= 0]] - known[frame.index]
     scale = eye_distance(labels, index)

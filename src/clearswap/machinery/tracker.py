@@ -85,7 +85,7 @@ class Tracker:
         if not kept or self._lost or self._since_detection >= self.config.detect_every:
             kept = self._detect(frame, kept)
             self._since_detection = 0
-        self._lost = [(face, age) for face, age in self._lost if not any(_same(face, one.box) for one in kept)]
+        self._lost = [(face, age) for face, age in self._lost if not any(same_place(face, one.box) for one in kept)]
         kept.sort(key=lambda face: face.size, reverse=True)
         self._faces = kept
         return kept[:1] if self.config.faces == "largest" else list(kept)
@@ -97,7 +97,7 @@ class Tracker:
         for face, age, enough in [(f, 0, _HELD) for f in self._faces] + [(f, a, _AGAIN) for f, a in missed]:
             found = self.look(frame, face.roi)
             if found.score >= enough and found.size >= self.config.min_size:
-                kept += [found] if not any(_same(found, one.box) for one in kept) else []
+                kept += [found] if not any(same_place(found, one.box) for one in kept) else []
                 missed = [(lost, since) for lost, since in missed if lost is not face]
             elif age == 0:
                 missed.append((face, 0))
@@ -124,11 +124,11 @@ class Tracker:
     def _detect(self, frame: Frame, followed: list[Face]) -> list[Face]:
         detections = self._detector(frame)
         # A followed face that the detector misses stays while the mesh is sure of it: profiles, hands, dark frames.
-        kept = [f for f in followed if f.score > 0.9 or any(_same(f, box) for box in detections.boxes)]
+        kept = [f for f in followed if f.score > 0.9 or any(same_place(f, box) for box in detections.boxes)]
         for index in range(len(detections)):
-            if not any(_same(face, detections.boxes[index]) for face in kept):
+            if not any(same_place(face, detections.boxes[index]) for face in kept):
                 found = self._fresh(frame, detections, index)
-                if found is not None and not any(_same(found, face.box) for face in kept):
+                if found is not None and not any(same_place(found, face.box) for face in kept):
                     kept.append(found)
         return kept
 
@@ -149,7 +149,7 @@ def track(frames: Iterable[VideoFrame], tracker: Tracker) -> Iterator[tuple[Vide
         yield frame, tracker(frame.picture)
 
 
-def _same(face: Face, box: NDArray[np.float32]) -> bool:
+def same_place(face: Face, box: NDArray[np.float32]) -> bool:
     """Whether a face and a box overlap by more than a quarter of their union."""
     mine = face.box
     low, high = np.maximum(mine[:2], box[:2]), np.minimum(mine[2:], box[2:])

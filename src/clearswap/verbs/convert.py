@@ -18,6 +18,7 @@ from clearswap.core.model import Side
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.errors import InputError, OutputError
 from clearswap.machinery import checkpoint, credentials
+from clearswap.machinery.bridge import bridge
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.device import used_device
 from clearswap.machinery.identity import Identity, load_or_make
@@ -146,7 +147,7 @@ def _checked_pairs(source: Path, files: list[Path], output: Path) -> list[tuple[
 
 def _convert_video(source: Path, output: Path, tools: _Tools, alone: bool) -> Converted:
     info = probe(source)
-    frames = ahead(track(ahead(read_frames(source)), tools.tracker()))
+    frames = ahead(bridge(track(ahead(read_frames(source)), tools.tracker())))
     swapped = without = total = 0
     with _signed(output, source, tools.identity) as unsigned:
         with output_errors(output), VideoWriter(unsigned, info, tools.encoding) as writer:
