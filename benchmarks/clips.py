@@ -114,7 +114,7 @@ def untrained_model(folder: Path, preset: str = "lite") -> Path:
     from clearswap.core.model import PRESETS
     from clearswap.machinery import checkpoint
     from clearswap.machinery.device import used_device
-    from clearswap.verbs.train import start_training
+    from clearswap.machinery.train_step import start_training
 
     checkpoint.save(folder, start_training(PRESETS[preset], 0, used_device()))
     return folder

@@ -23,7 +23,7 @@ from clearswap.core.model import PRESETS
 from clearswap.machinery.checkpoint import TrainingState
 from clearswap.machinery.device import computes_bfloat16, used_device
 from clearswap.machinery.face_data import FaceData, load_faces
-from clearswap.verbs.train import start_training, train_step
+from clearswap.machinery.train_step import start_training, train_step
 
 TURN = 10.0  # seconds of one network before the other has its turn
 BFLOAT16 = computes_bfloat16(used_device())  # as `clearswap train` decides
@@ -42,7 +42,7 @@ class Runner:
         """Train for a while, then measure; measuring does not count."""
         begun = time.perf_counter()
         while time.perf_counter() - begun < least:
-            train_step(self.state, [person.faces for person in self.data], AugmentConfig(), bfloat16=BFLOAT16)
+            train_step(self.state, self.data, AugmentConfig(), bfloat16=BFLOAT16)
         self.seconds += time.perf_counter() - begun
         sides = zip(self.data, ("a", "b"), strict=True)
         errors = [held_out_error(self.state.average, self.state.config, p.held, side) for p, side in sides]

@@ -18,12 +18,12 @@ import torch
 from common import Cell, Plot, Result, Table
 from torch import Tensor, nn
 
-from clearswap.core.augment import AugmentConfig, augment
-from clearswap.core.model import PRESETS, ModelConfig, SwapNet
+from clearswap.core.augment import AugmentConfig
+from clearswap.core.model import PRESETS, Lesson, ModelConfig, SwapNet
 from clearswap.machinery.checkpoint import TrainingState
 from clearswap.machinery.device import computes_bfloat16, used_device
-from clearswap.machinery.face_data import load_faces
-from clearswap.verbs.train import start_training, train_step
+from clearswap.machinery.face_data import FaceData, load_faces
+from clearswap.machinery.train_step import draw_batches, start_training, train_step
 
 MATRIX = 2048
 KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -35,7 +35,7 @@ class Trainee:
     """A network with what it learns from."""
 
     state: TrainingState
-    faces: list[Tensor]  # of the two persons
+    data: list[FaceData]  # of the two persons
     bfloat16: bool
 
     @property
@@ -49,10 +49,10 @@ def trainees_of(configs: dict[str, ModelConfig], sets: list[Path]) -> dict[str, 
     device = used_device()
     made: dict[str, Trainee] = {}
     for name, config in configs.items():
-        faces = [load_faces(folder, config, device).faces for folder in sets]
+        data = [load_faces(folder, config, device) for folder in sets]
         for bfloat16 in (False, True) if computes_bfloat16(device) else (False,):
             label = f"{name}, bfloat16" if bfloat16 else name
-            made[label] = Trainee(start_training(config, 0, device), faces, bfloat16)
+            made[label] = Trainee(start_training(config, 0, device), data, bfloat16)
     return made
 
 
@@ -107,19 +107,12 @@ def matrix_product(kind: torch.dtype) -> Callable[[], object]:
 
 def whole_step(one: Trainee) -> Callable[[], object]:
     """A step of training as it is."""
-    return lambda: train_step(one.state, one.faces, AugmentConfig(), bfloat16=one.bfloat16)
+    return lambda: train_step(one.state, one.data, AugmentConfig(), bfloat16=one.bfloat16)
 
 
 def augmentation(one: Trainee) -> Callable[[], object]:
     """What a step does before the network."""
-    config, generator = one.state.config, one.state.generator
-
-    def both() -> None:
-        for faces in one.faces:
-            chosen = torch.randint(len(faces), (config.batch,), generator=generator, device=faces.device)
-            augment(faces[chosen].float().mul_(1 / 255), config, AugmentConfig(), generator)
-
-    return both
+    return lambda: draw_batches(one.state, one.data, AugmentConfig())
 
 
 def network(one: Trainee) -> Callable[[], object]:
@@ -127,11 +120,14 @@ def network(one: Trainee) -> Callable[[], object]:
     config, net = one.state.config, one.state.net
     x = torch.rand(config.batch, 3, config.size, config.size, device=used_device())
     x = x.contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(config.batch, config.latent, device=used_device())
+    lesson = Lesson(net)
 
     def there_and_back() -> None:
         net.zero_grad()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=one.bfloat16):
-            total = net(x, "a", "a").float().sum() + net(x, "b", "b").float().sum()
+            (drawn_a, read_a), (drawn_b, read_b) = lesson([x, x], [noise, noise])
+            total = sum(part.float().sum() for part in (drawn_a, read_a, drawn_b, read_b))
         total.backward()
 
     return there_and_back

@@ -25,7 +25,7 @@ from clearswap.machinery.device import used_device
 from clearswap.machinery.face_data import held_out, load_faces
 from clearswap.machinery.faceset import FaceRecord
 from clearswap.machinery.history import History, Moment, read_history
-from clearswap.verbs.train import start_training
+from clearswap.machinery.train_step import start_training
 from makers import Ran, left_behind
 
 CPU = torch.device("cpu")

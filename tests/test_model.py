@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clearswap.core.classic import classic_decoder, classic_encoder
+from clearswap.core.expression import MEASURES
 from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.model import PRESETS, Residual, Side, build, classic_decoder, classic_encoder, parameters
+from clearswap.core.model import PRESETS, Lesson, ModelConfig, ModernNet, Side, build, parameters
+from clearswap.core.modern import Level, Residual, halvings, smallest
 
 
 def layers(net: nn.Module) -> list[tuple[object, ...]]:
@@ -79,77 +84,109 @@ def test_classic_shapes_on_the_way() -> None:
 SIDES: tuple[Side, Side] = ("a", "b")
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_shape_and_range_come_out_as_they_went_in(name: str) -> None:
+def small(name: str) -> ModelConfig:
+    """A preset that a test can afford: as deep, but narrow."""
     config = PRESETS[name]
+    return config if name in ("classic", "lite") else replace(config, width=0.25)
+
+
+NAMES = pytest.mark.parametrize("name", list(PRESETS))
+
+
+@NAMES
+def test_shape_and_range_come_out_as_they_went_in(name: str) -> None:
+    config = small(name)
     net = build(config)
     faces = torch.rand(2, 3, config.size, config.size)
     with torch.inference_mode():
         for seen in SIDES:
             for drawn in SIDES:
                 picture = net(faces, seen, drawn)
-                assert picture.shape == faces.shape
+                assert picture.shape == (2, 4 if config.masks else 3, config.size, config.size)
                 assert picture.min() >= 0
                 assert picture.max() <= 1
                 assert picture.isfinite().all()
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@NAMES
 def test_gradients_reach_every_parameter(name: str) -> None:
-    config = PRESETS[name]
+    config = small(name)
     net = build(config)
-    faces = torch.rand(4, 3, config.size, config.size)
-    (net(faces, "a", "a").mean() + net(faces, "b", "b").mean()).backward()
+    faces = [torch.rand(4, 3, config.size, config.size) for _ in "ab"]
+    drawn = Lesson(net)(faces, [torch.randn(4, config.latent) for _ in "ab"])
+    sum(picture.mean() for picture, _ in drawn).backward()
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@NAMES
 def test_one_side_does_not_touch_the_others_decoder(name: str) -> None:
-    config = PRESETS[name]
+    config = small(name)
     net = build(config)
     net(torch.rand(2, 3, config.size, config.size), "a", "a").mean().backward()
     assert all(p.grad is not None for p in [*net.encoder.parameters(), *net.decoder_a.parameters()])
     assert all(p.grad is None for p in net.decoder_b.parameters())
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_who_is_seen_chooses_the_level_and_who_is_drawn_the_decoder(name: str) -> None:
-    config = PRESETS[name]
+def test_who_is_seen_chooses_the_level_and_who_is_drawn_the_decoder() -> None:
+    config = PRESETS["lite"]
     net, faces = build(config), torch.rand(3, 3, config.size, config.size)
+    assert isinstance(net, ModernNet)
     for _ in range(3):  # so that the two levels differ
         net(faces, "a", "a")
     net.eval()
     with torch.inference_mode():
-        latent = net.encoder(faces)
+        latent, maps = net.encoder(faces)
         for seen, level in (("a", net.level_a), ("b", net.level_b)):
-            assert torch.equal(net(faces, seen, "a"), net.decoder_a(level(latent)))
-            assert torch.equal(net(faces, seen, "b"), net.decoder_b(level(latent)))
+            folded = net.common(torch.cat([latent[:, :MEASURES], level(latent[:, MEASURES:])], 1))
+            assert torch.equal(net(faces, seen, "a")[:, :3], net.decoder_a(folded))
+            assert torch.equal(net(faces, seen, "b")[:, :3], net.decoder_b(folded))
+            assert torch.equal(net(faces, seen, "b")[:, 3:], net.mask(maps))
         assert not torch.equal(net(faces, "a", "a"), net(faces, "a", "b"))
-        same_level = isinstance(net.level_a, nn.Identity)
-        assert torch.equal(net(faces, "a", "a"), net(faces, "b", "a")) == same_level
+        assert not torch.equal(net(faces, "a", "a"), net(faces, "b", "a"))
+
+
+def test_classic_is_encoder_and_decoder_and_nothing_else() -> None:
+    net, faces = build(PRESETS["classic"]), torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(net(faces, "b", "a"), net.decoder_a(net.encoder(faces)))
 
 
 def test_a_level_brings_its_persons_latents_to_zero_mean_and_unit_spread() -> None:
-    net = build(PRESETS["lite"])
-    latents = 3 + 2 * torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    level, other = Level(24), Level(24)
+    latents = 3 + 2 * torch.randn(64, 24, generator=torch.Generator().manual_seed(0))
     for _ in range(300):
-        net.level_a(latents)
-    net.eval()
-    levelled = net.level_a(latents)
+        in_training = level(latents)
+    assert in_training.mean(0).abs().max() < 1e-5
+    level.eval()
+    levelled = level(latents)
     assert levelled.mean(0).abs().max() < 0.05
     assert (levelled.std(0) - 1).abs().max() < 0.05
-    assert torch.allclose(net.level_b(latents), latents, atol=1e-3)  # the other person's knows nothing of it
+    assert torch.allclose(other.eval()(latents), latents, atol=1e-3)  # the other person's knows nothing of it
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+def test_noise_reaches_the_latent_in_training() -> None:
+    config = PRESETS["lite"]
+    net, faces = build(config), torch.rand(3, 3, config.size, config.size)
+    plain, noisy = (net.learn(faces, "a", "a", noise)[0] for noise in (None, torch.randn(3, config.latent)))
+    assert not torch.equal(plain[:, :3], noisy[:, :3])
+    assert torch.equal(plain[:, 3:], noisy[:, 3:])  # the mask knows nothing of it
+
+
+@pytest.mark.parametrize(("size", "times", "side"), [(96, 2, 6), (128, 2, 8), (256, 3, 8), (512, 4, 8)])
+def test_larger_pictures_are_halved_more_often(size: int, times: int, side: int) -> None:
+    assert (halvings(size), smallest(size)) == (times, side)
+
+
+@NAMES
 def test_the_network_starts_with_a_signal_that_depends_on_the_face(name: str) -> None:
     """A badly begun network gives one grey for all faces and takes long to leave it."""
-    config = PRESETS[name]
+    config = small(name)
     torch.manual_seed(0)
     net = build(config)
     with torch.inference_mode():
-        latents = net.encoder(torch.rand(8, 3, config.size, config.size).round())
+        found = net.encoder(torch.rand(8, 3, config.size, config.size).round())
+    latents = found if isinstance(found, torch.Tensor) else found[0]
     assert latents.std(0).mean() > 1e-4
 
 
@@ -167,8 +204,8 @@ def test_the_loss_is_the_weighted_mean_difference() -> None:
     even = torch.ones(2, 1, 4, 4)
     assert float(weighted_l1(output, target, even)) == pytest.approx(float((output - target).abs().mean()))
     upper = torch.zeros(2, 1, 4, 4)
-    upper[0, :, :2] = 3
-    assert float(weighted_l1(output, target, upper)) == pytest.approx(0.5)
+    upper[:, :, :2] = torch.tensor([3.0, 7.0])[:, None, None, None]
+    assert float(weighted_l1(output, target, upper)) == pytest.approx(0.25)  # each picture counts alike
     assert float(weighted_l1(output, target, 0 * even)) == 0
 
 

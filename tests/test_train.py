@@ -195,8 +195,8 @@ def test_kept_previews_come_ever_more_rarely(tmp_path: Path) -> None:
     assert (gaps[5:] >= gaps[4:-1]).all()
 
 
-def test_both_presets_are_offered_by_name() -> None:
-    assert set(PRESETS) == {"lite", "classic"}
+def test_all_presets_are_offered_by_name() -> None:
+    assert set(PRESETS) == {"lite", "hd", "xl", "classic"}
     assert all(name == config.preset for name, config in PRESETS.items())
 
 

@@ -29,7 +29,8 @@ from clearswap.machinery.face_data import load_faces
 from clearswap.machinery.history import read_history
 from clearswap.machinery.pictures import read_picture
 from clearswap.machinery.train_loop import TrainLoop
-from clearswap.verbs.train import _fitting_batch, start_training, train_step
+from clearswap.machinery.train_step import start_training, train_step
+from clearswap.verbs.train import _fitting_batch
 from makers import Ran, command, left_behind
 
 SMALL = replace(PRESETS["lite"], batch=2)
@@ -53,7 +54,7 @@ class Training:
         """Train, calling `spoil` after each step."""
 
         def step() -> Tensor:
-            losses = train_step(self.state, [person.faces for person in self.data], AugmentConfig())
+            losses = train_step(self.state, self.data, AugmentConfig())
             spoil(self.state)
             return losses
 

@@ -3,11 +3,14 @@
 Each face is turned, scaled, shifted and mirrored a little at random; that is the *target*. The *input* is the
 same face, bent besides by a random 5x5 grid ("random warp"). Asked to undo the bend, the network has to learn
 what a face is instead of copying pixels, and a face of the other person is to it just one more bent face.
+
+Chance comes first (`draw_chances`), what it leads to after: a process that trains its share of a batch draws the
+numbers of the whole batch, as all others do, and takes its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +33,8 @@ class AugmentConfig:
         mirror: How often (0..1) a face is mirrored.
         bend: Standard deviation of the 5x5 grid's points, as a share of the square's side.
         light: Largest change of brightness and of each colour, as a share.
+        mix_light: How often (0..1) a face is shown in the light of one of the other person's; not in `classic`.
+        cover: How often (0..1) something is held before a face, which the mask is to leave out; not in `classic`.
     """
 
     rotation: float = 2.0
@@ -38,55 +43,105 @@ class AugmentConfig:
     mirror: float = 0.5
     bend: float = 0.03
     light: float = 0.05
+    mix_light: float = 0.5
+    cover: float = 0.3
 
 
-def augment(
-    faces: Tensor, model: ModelConfig, config: AugmentConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw inputs and targets from whole faces.
+@dataclass(frozen=True)
+class Chances:
+    """The random numbers of a batch of B faces; evenly distributed unless it says otherwise."""
 
-    `faces`: (B, C, R, R) in 0..1, aligned as `whole_face`; channels past the third (weights) get the same
+    face: Tensor  # (B,) in 0..1: which one of the set
+    other: Tensor  # (B,) in 0..1: which one of the other person's set lends its light
+    place: Tensor  # (B, 4) in -1..1: turn, size, shift across and down
+    mirror: Tensor  # (B,) in 0..1
+    bend: Tensor  # (B, 2, 5, 5), normally distributed
+    light: Tensor  # (B, 4) in -1..1: the three colours, and all of them
+    mix: Tensor  # (B, 2) in 0..1: whether, and how much
+    cover: Tensor  # (B, 4, 8) in 0..1: see `core/cover.py`
+    noise: Tensor  # (B, L), normally distributed: see `modern.Level`
+
+    def part(self, chosen: slice) -> Chances:
+        """Those of some of the faces."""
+        return Chances(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def draw_chances(batch: int, latent: int, device: torch.device, generator: torch.Generator) -> Chances:
+    """Random numbers for a batch."""
+
+    def even(*shape: int) -> Tensor:
+        return torch.rand(batch, *shape, generator=generator, device=device)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(batch, *shape, generator=generator, device=device)
+
+    place, light = 2 * even(4) - 1, 2 * even(4) - 1
+    return Chances(even(), even(), place, even(), normal(2, 5, 5), light, even(2), even(4, 8), normal(latent))
+
+
+def augment(faces: Tensor, chances: Chances, model: ModelConfig, config: AugmentConfig) -> tuple[Tensor, Tensor]:
+    """Make inputs and targets of whole faces.
+
+    `faces`: (B, C, R, R) in 0..1, aligned as `whole_face`; channels past the third (weights, mask) get the same
     geometry and no light. Returns the bent input (B, 3, S, S) and the target (B, C, S, S): the part of the square
     that the model sees, changed at random. One `grid_sample` for both: 240 ms for 16 faces at 256 px on
     2 CPU cores, against 799 ms for one of them by a library that resamples twice.
     """
-    batch, size = len(faces), model.size
-    straight = random_grid(batch, model, config, faces.device, generator)
-    bent = straight + random_bend(batch, size, config.bend * model.coverage, faces.device, generator)
+    size = model.size
+    straight = random_grid(chances, model, config)
+    bent = straight + random_bend(chances.bend, size, config.bend * model.coverage)
     grids = torch.cat([bent, straight], 1)  # (B, 2 * size, size, 2): the two pictures one above the other
     drawn = F.grid_sample(faces, grids, mode="bilinear", padding_mode="border", align_corners=False)
     inputs, targets = drawn[:, :3, :size], drawn[:, :, size:]
-    gain = 1 + config.light * (2 * torch.rand(batch, 4, generator=generator, device=faces.device) - 1)
-    gain = (gain[:, :3] * 0.5 + gain[:, 3:] * 0.5)[..., None, None]  # half common to all colours, half not
-    lit = torch.cat([(targets[:, :3] * gain).clamp(0, 1), targets[:, 3:]], 1)
-    return (inputs * gain).clamp(0, 1), lit
+    gain = 1 + config.light * (chances.light[:, :3] + chances.light[:, 3:]) / 2  # half common to all colours, half not
+    lit = relit(targets, gain[..., None, None])
+    return relit(inputs, gain[..., None, None]), lit
 
 
-def random_grid(
-    batch: int, model: ModelConfig, config: AugmentConfig, device: torch.device, generator: torch.Generator
-) -> Tensor:
+def relit(faces: Tensor, gain: Tensor) -> Tensor:
+    """Faces (B, C, S, S) with their colours (B, 3, ...) times `gain`, in 0..1; other channels as they were."""
+    return torch.cat([(faces[:, :3] * gain).clamp(0, 1), faces[:, 3:]], 1)
+
+
+def random_grid(chances: Chances, model: ModelConfig, config: AugmentConfig) -> Tensor:
     """Sampling grids (B, S, S, 2) in -1..1 of randomly turned, scaled, shifted and mirrored squares."""
-    random = 2 * torch.rand(batch, 4, generator=generator, device=device) - 1  # (B, 4) in -1..1
-    angle = random[:, 0] * config.rotation * torch.pi / 180
-    scale = model.coverage * (1 + random[:, 1] * config.scale)
-    mirror = torch.rand(batch, generator=generator, device=device) < config.mirror
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    flip = torch.where(mirror, -1.0, 1.0)
-    shift = random[:, 2:] * config.shift * 2 * model.coverage
-    shift[:, 1] += 2 * model.drop
-    theta = torch.stack([cos * flip, -sin, shift[:, 0], sin * flip, cos, shift[:, 1]], 1).view(batch, 2, 3)
-    return F.affine_grid(theta, [batch, 1, model.size, model.size], align_corners=False)
+    angle = chances.place[:, 0] * config.rotation * torch.pi / 180
+    scale = model.coverage * (1 + chances.place[:, 1] * config.scale)
+    flip = torch.where(chances.mirror < config.mirror, -1.0, 1.0)
+    shift = chances.place[:, 2:] * config.shift * 2 * model.coverage
+    return _grid(scale * angle.cos(), scale * angle.sin(), flip, shift, model)
 
 
-def random_bend(batch: int, size: int, bend: float, device: torch.device, generator: torch.Generator) -> Tensor:
-    """Smooth random displacements (B, size, size, 2) of a sampling grid, from a 5x5 grid of random ones."""
-    points = torch.randn(batch, 2, 5, 5, generator=generator, device=device) * (2 * bend)
-    smooth = F.interpolate(points, (size, size), mode="bicubic", align_corners=True)
+def _grid(cos: Tensor, sin: Tensor, flip: Tensor, shift: Tensor, model: ModelConfig) -> Tensor:
+    down = shift[:, 1] + 2 * model.drop
+    theta = torch.stack([cos * flip, -sin, shift[:, 0], sin * flip, cos, down], 1).view(-1, 2, 3)
+    return F.affine_grid(theta, [len(theta), 1, model.size, model.size], align_corners=False)
+
+
+def random_bend(points: Tensor, size: int, bend: float) -> Tensor:
+    """Smooth displacements (B, size, size, 2) of a sampling grid, from 5x5 random `points` (B, 2, 5, 5)."""
+    smooth = F.interpolate(points * (2 * bend), (size, size), mode="bicubic", align_corners=True)
     return smooth.permute(0, 2, 3, 1)
 
 
 def framed(faces: Tensor, model: ModelConfig) -> Tensor:
     """The part that the model sees of aligned faces (B, C, R, R), unchanged: (B, C, S, S). For previews."""
-    still = AugmentConfig(rotation=0, scale=0, shift=0, mirror=0, bend=0, light=0)
-    grid = random_grid(len(faces), model, still, faces.device, torch.Generator(faces.device))
+    one = torch.ones(len(faces), device=faces.device)
+    grid = _grid(model.coverage * one, 0 * one, one, torch.zeros(len(faces), 2, device=faces.device), model)
     return F.grid_sample(faces, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def mix_light(faces: Tensor, others: Tensor, chances: Chances, config: AugmentConfig) -> Tensor:
+    """What to multiply each picture of some faces by, (B, 3, S, S), so that they stand in the light of `others`.
+
+    `faces`, `others`: (B, 3, S, S) in 0..1 of the two persons. Light is what is left of a face when it is averaged to
+    4x4 cells: its bright and dark sides. Cell by cell, the ratio of the other's to the own is what that light would
+    make of this skin, once the ratio of their averages is taken out: that is skin tone, and no network that sees faces
+    evened out could know it (left in, the held-out error was half as much again, and swaps no better). Whether, and how
+    much of it, is up to chance.
+    """
+    own, other = (F.adaptive_avg_pool2d(x, 4) + 0.05 for x in (faces, others))
+    own, other = (x / x.mean((2, 3), keepdim=True) for x in (own, other))
+    share = torch.where(chances.mix[:, 0] < config.mix_light, chances.mix[:, 1], 0.0)[:, None, None, None]
+    gain = (other / own).clamp(0.4, 2.5) ** share
+    return F.interpolate(gain, faces.shape[-2:], mode="bilinear", align_corners=False)

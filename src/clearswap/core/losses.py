@@ -12,10 +12,10 @@ from torch import Tensor
 def weighted_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute difference of `output` and `target` (B, 3, S, S) in 0..1, each pixel counted by `weight`.
 
-    `weight`: (B, 1, S, S), not negative. With a weight of 1 everywhere this is the classic L1 loss.
+    `weight`: (B, 1, S, S), not negative. With a weight of 1 everywhere this is the classic L1 loss. Each picture counts
+    alike, whatever its weights add up to, so that the mean over parts of a batch is that over the whole.
     """
-    total = (weight.sum() * output.shape[1]).clamp(min=1e-6)
-    return ((output - target).abs() * weight).sum() / total
+    return _weighted_mean((output - target).abs(), weight)
 
 
 def dissimilarity(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -34,8 +34,13 @@ def dissimilarity(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         return windows @ (x @ windows.T)
 
     similarity = structural_similarity(output, target, mean)
-    weight = mean(weight)
-    return ((1 - similarity) / 2 * weight).sum() / (weight.sum() * output.shape[1]).clamp(min=1e-6)
+    return _weighted_mean((1 - similarity) / 2, mean(weight))
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over pictures of each one's mean of `values` (B, C, H, W), counted by `weight` (B, 1, H, W)."""
+    total = weight.sum((1, 2, 3)) * values.shape[1]
+    return ((values * weight).sum((1, 2, 3)) / total.clamp(min=1e-6)).mean()
 
 
 def structural_similarity(one: Tensor, other: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clearswap.core.align import Frame, Points
 
@@ -22,10 +23,12 @@ class MaskConfig:
     Attributes:
         shrink: How far the hull is pulled in before feathering, as a share of the square's side.
         feather: Width of the soft edge, inside the hull, as a share of the square's side.
+        learned: Whether hands and whatever else the network takes for something before the face stay in front.
     """
 
     shrink: float = 0.01
     feather: float = 0.08
+    learned: bool = True
 
 
 def hull(landmarks: Points, height: int, width: int | None = None) -> NDArray[np.uint8]:
@@ -46,6 +49,12 @@ def only_face(face: Frame, landmarks: Points) -> Frame:
     colour = np.array(cv2.mean(face, area)[:3], np.float32)
     soft = cv2.GaussianBlur(area, (0, 0), 0.01 * len(face)).astype(np.float32)[..., None] / 255
     return np.round(colour + soft * (face - colour)).astype(np.uint8)
+
+
+def decided(mask: Tensor) -> Tensor:
+    """A learned mask (B, 1, S, S) in 0..1, made surer of itself: nearly face is face, and edges are narrow."""
+    ramp = ((mask - 0.3) / 0.4).clamp(0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
 
 
 def face_mask(landmarks: Points, size: int, config: MaskConfig) -> NDArray[np.float32]:

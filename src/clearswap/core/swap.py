@@ -14,7 +14,7 @@ from torch import Tensor
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
 from clearswap.core.blend import paste
 from clearswap.core.colour import match_colour
-from clearswap.core.mask import MaskConfig, face_mask, only_face
+from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
 from clearswap.core.model import ModelConfig, Side, SwapNet
 
 
@@ -39,8 +39,8 @@ def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Tensor]:
 class Swapper:
     """Puts faces into frames: cuts out the aligned squares, has them drawn anew, fits them back in.
 
-    `draw` gets aligned faces (B, 3, S, S) in 0..1 and returns patches of the same shape: a trained network's
-    `drawer`, or anything that is to be compared with it.
+    `draw` gets aligned faces (B, 3, S, S) in 0..1 and returns patches of the same shape, or with a fourth channel,
+    0 where something is before the face: a trained network's `drawer`, or anything that is to be compared with it.
     """
 
     draw: Callable[[Tensor], Tensor]
@@ -66,17 +66,21 @@ class Swapper:
         if self.model.only_face:
             squares = [only_face(square, points) for square, points in zip(squares, moved, strict=True)]
         masks = np.stack([face_mask(points, size, self.mask) for points in moved])  # (B, S, S)
-        patches = self._patches(np.stack(squares), masks)
+        patches, masks = self._patches(np.stack(squares), masks)
         return _paste_all(frames, [index for index, _ in faces], patches, masks, matrices)
 
     @torch.inference_mode()
-    def _patches(self, squares: NDArray[np.uint8], masks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The new faces (B, S, S, 3) in 0..1 for aligned ones (B, S, S, 3)."""
+    def _patches(
+        self, squares: NDArray[np.uint8], masks: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The new faces (B, S, S, 3) in 0..1 for aligned ones (B, S, S, 3), and their masks (B, S, S)."""
         aligned = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
-        patch = self.draw(aligned)
+        drawn = self.draw(aligned)
         mask = torch.from_numpy(masks).to(self.device)[:, None]  # (B, 1, S, S)
-        patch = match_colour(patch, aligned, mask, self.blend.colour)
-        return patch.permute(0, 2, 3, 1).cpu().numpy()
+        if drawn.shape[1] > 3 and self.mask.learned:
+            mask = mask * decided(drawn[:, 3:])
+        patch = match_colour(drawn[:, :3], aligned, mask, self.blend.colour)
+        return patch.permute(0, 2, 3, 1).cpu().numpy(), mask[:, 0].cpu().numpy()
 
 
 def _paste_all(

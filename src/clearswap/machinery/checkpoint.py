@@ -26,7 +26,7 @@ from clearswap.machinery.device import to_device
 from clearswap.machinery.whole import output_errors, whole_file
 
 FILE = "model.safetensors"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass
@@ -145,7 +145,9 @@ def read_persons(folder: Path) -> dict[str, Tensor]:
 def require_alike(folder: Path, config: ModelConfig) -> None:
     """Raise `ModelError` unless a new model of `config` can begin with the one in `folder`."""
     known, _ = read_about(folder)
-    if (known.network, known.size, known.coverage) != (config.network, config.size, config.coverage):
+    if any(
+        getattr(known, name) != getattr(config, name) for name in ("network", "size", "coverage", "width", "latent")
+    ):
         raise ModelError(f"{folder} holds a {known.preset} model; a {config.preset} model cannot begin with it.")
 
 
@@ -158,22 +160,22 @@ def warm_start(folder: Path, state: TrainingState, same: float) -> list[str]:
     """
     known, kept = read_persons(folder), list[str]()
     average = _read(folder, "average.")
+    shared = ("encoder.", "common.", "mask.")
     for net in (state.net, state.average):
-        _fill(net.encoder, _part(average, "encoder."), folder)
+        own = net.state_dict()
+        _fill(net, own | {n: t for n, t in average.items() if n.startswith(shared)}, folder)
     for side, person in state.persons.items():
         distances = {other: float((person - embedding).square().sum().sqrt()) for other, embedding in known.items()}
         nearest = min(distances, key=lambda other: distances[other], default=None)
         if nearest is not None and distances[nearest] < same:
             for net in (state.net, state.average):
-                level, decoder = (net.level_a, net.decoder_a) if side == "a" else (net.level_b, net.decoder_b)
-                _fill(level, _part(average, f"level_{nearest}."), folder)
-                _fill(decoder, _part(average, f"decoder_{nearest}."), folder)
+                tensors = net.state_dict()
+                for part in ("level", "decoder"):
+                    new, old = f"{part}_{side}.", f"{part}_{nearest}."
+                    tensors |= {n: average[n.replace(new, old, 1)] for n in tensors if n.startswith(new)}
+                _fill(net, tensors, folder)
             kept.append(side)
     return kept
-
-
-def _part(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _read(folder: Path, start: str) -> dict[str, Tensor]:

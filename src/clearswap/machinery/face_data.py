@@ -14,10 +14,11 @@ from torch import Tensor
 
 from clearswap.core.align import Frame, Points, align, transform, zoomed
 from clearswap.core.augment import framed
+from clearswap.core.expression import centred, read_expression
 from clearswap.core.held_out import COVERAGE, DROP, SIDE, HeldOut
 from clearswap.core.mask import hull, only_face
 from clearswap.core.model import ModelConfig
-from clearswap.machinery.faceset import FaceRecord, read_face, read_index, spread
+from clearswap.machinery.faceset import FaceRecord, read_face, read_index, read_mask, spread
 
 # Rings of the mesh around what people look at: each eye with its brow, and the lips.
 _DETAILS = (
@@ -33,7 +34,8 @@ _MOST_HELD = 64  # faces of a person that are measured; more say nothing new and
 class FaceData:
     """The faces of one person, ready for training."""
 
-    faces: Tensor  # bytes (N, 4, R, R): RGB, and how much each pixel counts in the loss (255 = most)
+    faces: Tensor  # bytes (N, 5, R, R): RGB, how much each pixel counts in the loss (255 = most), and 255 where face is
+    expressions: Tensor  # (N, 2, MEASURES): of each face, and of its mirror image
     held: HeldOut
 
 
@@ -46,12 +48,14 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> FaceDa
     apart = held_out(records, model.hold_out)
     learned = [record for i, record in enumerate(records) if i not in apart]
     side = stored_side(model)
-    faces = torch.empty(len(learned), 4, side, side, dtype=torch.uint8)
+    faces = torch.empty(len(learned), 5, side, side, dtype=torch.uint8)
     for place, record in zip(faces, learned, strict=True):  # one picture in memory at a time
-        place.copy_(torch.from_numpy(_as_bytes(record, read_face(folder, record), model)).permute(2, 0, 1))
+        free = read_mask(folder, record, side)
+        place.copy_(torch.from_numpy(_as_bytes(record, read_face(folder, record), model, free)).permute(2, 0, 1))
     chosen = spread([records[i] for i in sorted(apart)], _MOST_HELD)
     kept = _hold([(record, read_face(folder, record)) for record in chosen], model, device)
-    return FaceData(faces.to(device), kept)
+    seen = centred(np.stack([read_expression(record.aligned_landmarks()) for record in learned]))
+    return FaceData(faces.to(device), torch.from_numpy(np.stack(seen, 1)).to(device), kept)
 
 
 def stored_side(model: ModelConfig) -> int:
@@ -74,15 +78,20 @@ def held_out(records: list[FaceRecord], share: float) -> set[int]:
     return held or {len(records) - 1}
 
 
-def _as_bytes(record: FaceRecord, picture: Frame, model: ModelConfig) -> NDArray[np.uint8]:
-    """One face and its weights (R, R, 4)."""
+def _as_bytes(
+    record: FaceRecord, picture: Frame, model: ModelConfig, free: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """One face, its weights and its mask (R, R, 5); of what is not `free`, nothing is learned but that."""
     side = stored_side(model)
     scale = side / len(picture)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
     landmarks = record.aligned_landmarks() * np.float32(scale)
     shown = only_face(small, landmarks) if model.only_face else small
-    return np.dstack([shown, pixel_weights(landmarks, side, model)])
+    weights, area = pixel_weights(landmarks, side, model), hull(landmarks, side)
+    if free is not None:
+        weights, area = np.where(free > 127, weights, 0).astype(np.uint8), np.minimum(area, free)
+    return np.dstack([shown, weights, area])
 
 
 def _hold(faces: list[tuple[FaceRecord, Frame]], model: ModelConfig, device: torch.device) -> HeldOut:

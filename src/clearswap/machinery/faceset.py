@@ -7,6 +7,10 @@ and entries without a picture are passed over. Each line of the index is one fac
      "matrix": [[a, b, c], [d, e, f]], "score": 0.99, "sharpness": 41.2, "size": 256, "landmarks": [[x, y], ...]}
 
 `box`, `landmarks` (468) and `matrix` (frame to aligned, `whole_face`) are in pixels of the upright frame.
+
+Beside a picture may lie its mask, `clip_000012.mask.png`: grey, of the same size, black where something (a hand, a
+microphone) is before the face and white elsewhere. Training then learns nothing from what is black, and what to leave
+out in a swap. `extract` writes masks of clips that have labels; any tool for segmenting pictures can make more.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Matrix, Points, transform
 from clearswap.errors import FacesetError, InputError
@@ -95,6 +101,23 @@ def read_face(folder: Path, record: FaceRecord) -> Frame:
         return read_picture(folder / record.file)
     except InputError as error:
         raise FacesetError(f"{error} Delete it from the face set.") from error
+
+
+def mask_of(file: str) -> str:
+    """The name of the mask that belongs to a picture."""
+    return f"{Path(file).stem}.mask.png"
+
+
+def read_mask(folder: Path, record: FaceRecord, side: int) -> NDArray[np.uint8] | None:
+    """The mask of a face (side, side): 255 is free, 0 covered; None without one. Raises `FacesetError`."""
+    path = folder / mask_of(record.file)
+    if not path.is_file():
+        return None
+    try:
+        picture = read_picture(path)
+    except InputError as error:
+        raise FacesetError(f"{error} Delete it from the face set.") from error
+    return np.asarray(cv2.resize(picture[..., 0], (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Frame]]:

@@ -36,8 +36,8 @@ class TrainConfig:
     """How a model is trained.
 
     Attributes:
-        preset: Which network: "lite" (96 px, learns on a CPU in minutes) or "classic" (64 px, the well-known
-            one, for study). A model that is there already keeps its own.
+        preset: Which network: "lite" (96 px, learns on a CPU in minutes), "hd" (256 px) and "xl" (512 px) for GPUs, or
+            "classic" (64 px, the well-known one, for study). A model that is there already keeps its own.
         iterations: Stop when the model has had this many, earlier runs included.
         minutes: Stop when the model has trained this long, earlier runs included.
         batch: Faces of each person in a step; the preset's own when left out, and "auto" takes less where that does
@@ -57,7 +57,7 @@ class TrainConfig:
         seed: Of all that is random.
     """
 
-    preset: Literal["lite", "classic"] | None = None
+    preset: Literal["lite", "hd", "xl", "classic"] | None = None
     iterations: int | None = None
     minutes: float | None = None
     batch: int | Literal["auto"] | None = None

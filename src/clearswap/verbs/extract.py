@@ -13,7 +13,8 @@ import numpy as np
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
 from clearswap.machinery.detector import Detector
-from clearswap.machinery.faceset import INDEX, FaceRecord, write_index
+from clearswap.machinery.faceset import INDEX, FaceRecord, mask_of, write_index
+from clearswap.machinery.labels import Occluders
 from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture
 from clearswap.machinery.sources import count_frames, list_sources, read_source
@@ -65,7 +66,8 @@ def extract(
 ) -> Extracted:
     """Make the face set `output` from `inputs`: videos, pictures, or folders of either.
 
-    The folder appears when it is complete. Raises `InputError` for inputs that cannot be read or hold no face
+    Where labels lie beside a clip (CLIP.labels.npz, see `machinery/labels.py`), each face that something covers gets a
+    mask. The folder appears when it is complete. Raises `InputError` for inputs that cannot be read or hold no face
     at all, `OutputError` for a place that cannot be written, `FaceModelsMissing`.
     """
     sources = list_sources([Path(given) for given in inputs])
@@ -76,7 +78,8 @@ def extract(
         for number, source in enumerate(sources):
             found = _faces_of(source, Tracker(tracking, detector, mesh), config)
             name = _clip_name(source, sources[:number])
-            cut = partial(_cut_out, folder=folder, name=name, source=source, size=config.size)
+            covered = Occluders([source], None)
+            cut = partial(_cut_out, folder=folder, name=name, source=source, size=config.size, covered=covered)
             for done, new in enumerate(map_ahead(cut, found), 1):
                 faces, frames, empty = faces + len(new), frames + 1, empty + (not new)
                 write_index(index, new)
@@ -92,16 +95,21 @@ def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Iterator
 
 
 def _cut_out(
-    found: tuple[VideoFrame, list[Face]], *, folder: Path, name: str, source: Path, size: int
+    found: tuple[VideoFrame, list[Face]], *, folder: Path, name: str, source: Path, size: int, covered: Occluders
 ) -> list[FaceRecord]:
-    """Align and save the faces of one frame."""
+    """Align and save the faces of one frame, with masks of what is known to cover them."""
     frame, faces = found
+    hidden = covered(frame.index, *frame.picture.shape[:2]) if faces else None
     records: list[FaceRecord] = []
     for rank, face in enumerate(faces):
         matrix = face_matrix(face.landmarks, size)
         aligned = align(frame.picture, matrix, size)
         file = f"{name}_{frame.index:06d}{f'_{rank + 1}' if rank else ''}.jpg"
         (folder / file).write_bytes(encode_picture(aligned, ".jpg"))
+        if hidden is not None and hidden.any():
+            free = cv2.warpAffine(255 - 255 * hidden, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=255)
+            mask = np.asarray(np.dstack([free] * 3), np.uint8)
+            (folder / mask_of(file)).write_bytes(encode_picture(mask, ".png"))
         records.append(
             FaceRecord(
                 file=file,

@@ -2,13 +2,12 @@
 
     report = clearswap.train("faces_a", "faces_b", "model", config=TrainConfig(minutes=5))
 
-Each step draws a batch of each person, bends it at random, and asks the network for the unbent faces back. When to
-measure, save and stop is in `machinery/train_loop.py`.
+Each step draws a batch of each person, bends it at random, and asks the network for the unbent faces back:
+`machinery/train_step.py`. When to measure, save and stop is in `machinery/train_loop.py`.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,18 +15,18 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from clearswap.core.augment import AugmentConfig, augment
-from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.model import PRESETS, ModelConfig, build
+from clearswap.core.augment import AugmentConfig
+from clearswap.core.model import PRESETS, Lesson, ModelConfig
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.machinery import checkpoint, snapshots
-from clearswap.machinery.checkpoint import Counters, TrainingState
-from clearswap.machinery.device import computes_bfloat16, describe_device, to_device, unless_out_of_memory, used_device
+from clearswap.machinery.checkpoint import TrainingState
+from clearswap.machinery.device import computes_bfloat16, describe_device, unless_out_of_memory
 from clearswap.machinery.face_data import FaceData, load_faces
 from clearswap.machinery.persons import SAME
+from clearswap.machinery.team import Team, join
 from clearswap.machinery.train_loop import TrainConfig, TrainLoop
+from clearswap.machinery.train_step import start_training, train_step
 from clearswap.progress import Progress, Report, silent
 from clearswap.verbs.review import Review, review
 
@@ -70,11 +69,13 @@ def train(
     the decoder of each person that both know. Saves every `config.save_every` iterations and at the end; `stop` is
     asked after each iteration whether to end early, and `pause` whether to wait. A tenth of each face set is held out
     (`core/held_out.py`) and says how good the model is; a note says when that has flattened. When the losses stop being
-    numbers or rise steeply, the last saved model is taken up again. Raises `FacesetError`, `ModelError` (another
-    preset, a training that diverges again and again), `OptionError` (a batch that does not fit into memory) and
-    `OutputError`.
+    numbers or rise steeply, the last saved model is taken up again. Under torchrun, each process trains on its share of
+    every batch, and the first one saves and reports (`machinery/team.py`). Raises `FacesetError`, `ModelError` (another
+    preset, a training that diverges again and again), `OptionError` (a batch that does not fit into memory or cannot be
+    shared) and `OutputError`.
     """
-    folder, device = Path(model), used_device()
+    folder, (team, device) = Path(model), join()
+    report = report if team.leads else silent
     beginning = Path(warm_start) if warm_start is not None else None
     chosen = _choose_config(folder, config, beginning)
     if beginning is not None and checkpoint.exists(folder):
@@ -83,25 +84,32 @@ def train(
     data = [load_faces(faces, chosen, device) for faces in sets]
     bfloat16 = computes_bfloat16(device) if config.precision == "auto" else config.precision == "bfloat16"
     report(Progress("train", note=describe_device(device, bfloat16=bfloat16)))
-    job = _Job(chosen, device, data, augmentation, bfloat16)
+    job = _Job(chosen, device, data, augmentation, bfloat16, team)
     if config.batch == "auto":
+        if team.size > 1:
+            raise OptionError("Several processes cannot look for a batch that fits; give a number with --batch.")
         usual = min(chosen.batch, PRESETS[chosen.preset].batch)
         job = replace(job, model=replace(chosen, batch=job.fitting_batch(usual)))
         report(Progress("train", note=f"batches of {job.model.batch} faces of each person fit into memory"))
 
     def run() -> Trained:
         state = start_training(job.model, config.seed, device)
+        step = job.step_of(state)
+        if not team.leads:
+            return team.follow(state, step)
         if checkpoint.exists(folder):
             _go_on(folder, state, config, report)
         else:
             _begin(folder, state, sets, beginning, report)
         loop = TrainLoop(folder, state, data, config, report)
-        loop.run(job.step_of(state), stop, pause)
+        loop.run(team.lead(state, step), stop, pause)
         done = state.counters
         return Trained(done.iteration, done.seconds, done.images, *loop.held, loop.flat)
 
-    trained = unless_out_of_memory(run)
+    trained = unless_out_of_memory(lambda: team.together(run))
     if trained is None:
+        if team.size > 1:
+            raise OptionError(f"Batches of {job.model.batch} faces do not fit into memory; give a smaller --batch.")
         fits = job.fitting_batch(job.model.batch // 2)
         raise OptionError(
             f"Batches of {job.model.batch} faces of each person do not fit into memory, {fits} do: "
@@ -119,11 +127,14 @@ class _Job:
     data: list[FaceData]
     augmentation: AugmentConfig
     bfloat16: bool
+    team: Team
 
     def step_of(self, state: TrainingState) -> Callable[[], Tensor]:
         """What trains `state` by one iteration."""
-        faces = [person.faces for person in self.data]
-        return lambda: train_step(state, faces, self.augmentation, bfloat16=self.bfloat16)
+        lesson, share = self.team.parallel(Lesson(state.net)), self.team.share(state.config.batch)
+        return partial(
+            train_step, state, self.data, self.augmentation, bfloat16=self.bfloat16, lesson=lesson, share=share
+        )
 
     def fitting_batch(self, most: int) -> int:
         """The largest of `most`, its half, its quarter... that fits into memory. Raises `OptionError`."""
@@ -133,59 +144,6 @@ class _Job:
             return step() + step()
 
         return _fitting_batch(most, two_steps)
-
-
-def train_step(
-    state: TrainingState, data: list[Tensor], augmentation: AugmentConfig, *, bfloat16: bool = False
-) -> Tensor:
-    """One step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
-
-    With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
-    """
-    model, generator = state.config, state.generator
-    losses: list[Tensor] = []
-    extra = torch.zeros((), device=data[0].device)
-    for faces, side in zip(data, ("a", "b"), strict=True):
-        chosen = torch.randint(len(faces), (model.batch,), generator=generator, device=faces.device)
-        inputs, targets = augment(faces[chosen].float().mul_(1 / 255), model, augmentation, generator)
-        with torch.autocast(faces.device.type, torch.bfloat16, enabled=bfloat16):
-            output = state.net(inputs.contiguous(memory_format=torch.channels_last), side, side)
-        output = output.float()  # losses add up many small numbers
-        target, weight = targets[:, :3], targets[:, 3:]
-        losses.append(weighted_l1(output, target, weight))
-        if model.structure_weight:
-            extra = extra + model.structure_weight * dissimilarity(output, target, weight)
-    both = torch.stack(losses)
-    state.optimizer.zero_grad()
-    (both.sum() + extra).backward()
-    state.optimizer.step()
-    _average(state)
-    state.counters.iteration += 1
-    state.counters.images += 2 * model.batch
-    return both.detach()
-
-
-@torch.no_grad()
-def _average(state: TrainingState) -> None:
-    """Let the averaged network follow the trained one: it forgets the jitter of single steps."""
-    decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
-    averages, latest = list[Tensor](state.average.parameters()), list[Tensor](state.net.parameters())
-    get_ema_multi_avg_fn(decay)(averages, latest, state.counters.iteration)  # all at once, not one by one
-    for kept, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
-        kept.copy_(new)
-
-
-def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
-    """A new network with its optimiser, before the first step."""
-    torch.manual_seed(seed)
-    net = to_device(build(model), device)
-    average = copy.deepcopy(net).requires_grad_(False)
-    if model.network == "classic":
-        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
-    else:
-        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
-    generator = torch.Generator(device).manual_seed(seed)
-    return TrainingState(model, net, average, optimizer, generator, Counters())
 
 
 def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None) -> ModelConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -50,4 +51,5 @@ def train(
             stop=keys.stop,
             pause=keys.paused,
         )
-    console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, one speaks for all
+        console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,55 @@
+"""What a face does, as a few measures of its landmarks: lids, lips, mouth corners, brows, and where the head turns.
+
+The encoder learns to read them off the picture (`model.ModernNet`), so that they mean the same for both persons.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.core.align import Points
+
+# Pairs of landmarks whose distance is measured. What the picture's left has, the right has next to it.
+_PAIRS = (
+    *((159, 145), (386, 374)),  # lids
+    *((105, 159), (334, 386)),  # brows, from the upper lids
+    *((107, 133), (336, 362)),  # their inner ends, from the inner corners of the eyes
+    *((61, 0), (291, 0)),  # mouth corners, from the upper lip
+    *((61, 17), (291, 17)),  # and from the lower one
+    *((82, 87), (312, 317)),  # the lips apart, left and right
+    (13, 14),  # and in the middle
+    (61, 291),  # the mouth's width
+)
+_TWINS = 12  # the first so many come in pairs
+MEASURES = len(_PAIRS) + 2  # and how far the head nods and turns
+# The standard deviation of each in eight clips of speech, in shares of the face's height: so that all count alike.
+_USUAL = np.array([5, 5, 9, 9, 10, 10, 45, 45, 30, 30, 18, 18, 19, 29, 40, 200], np.float32) / 1000
+
+Expressions = NDArray[np.float32]
+
+
+def read_expression(landmarks: Points) -> Expressions:
+    """The measures (MEASURES,) of a face with `landmarks` (468, 2), in multiples of their usual spread."""
+    height = float(np.linalg.norm(landmarks[10] - landmarks[152]))
+    first, second = np.array(_PAIRS).T
+    apart = np.linalg.norm(landmarks[first] - landmarks[second], axis=-1)
+    turn = landmarks[1, 0] - (landmarks[234, 0] + landmarks[454, 0]) / 2
+    nod = landmarks[1, 1] - (landmarks[10, 1] + landmarks[152, 1]) / 2
+    return (np.append(apart, [nod, turn]) / height / _USUAL).astype(np.float32)
+
+
+def mirrored(expressions: Expressions) -> Expressions:
+    """The measures (N, MEASURES) of the same faces in a mirror."""
+    order = [i ^ 1 if i < _TWINS else i for i in range(MEASURES)]
+    return expressions[:, order] * np.where(np.arange(MEASURES) == MEASURES - 1, -1, 1).astype(np.float32)
+
+
+def centred(expressions: Expressions) -> tuple[Expressions, Expressions]:
+    """The measures (N, MEASURES) of one person's faces and of their mirror images, less that person's own average.
+
+    How thick someone's lips are is not what they do.
+    """
+    other = mirrored(expressions)
+    mean = (expressions.mean(0) + other.mean(0)) / 2
+    return expressions - mean, other - mean

@@ -1,0 +1,122 @@
+"""One step of training: draw faces of both persons, bend them, ask for the unbent ones, learn from the error.
+
+How often, and what happens in between, stands in `train_loop.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from clearswap.core.augment import AugmentConfig, Chances, augment, draw_chances, mix_light, relit
+from clearswap.core.cover import cover
+from clearswap.core.losses import dissimilarity, weighted_l1
+from clearswap.core.model import Lesson, ModelConfig, build
+from clearswap.machinery.checkpoint import Counters, TrainingState
+from clearswap.machinery.device import to_device
+from clearswap.machinery.face_data import FaceData
+
+
+def train_step(
+    state: TrainingState,
+    data: list[FaceData],
+    augmentation: AugmentConfig,
+    *,
+    bfloat16: bool = False,
+    lesson: nn.Module | None = None,
+    share: slice = slice(None),
+) -> Tensor:
+    """One step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
+
+    With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
+    `lesson` and `share` are for training with others (`machinery/team.py`): what to call instead of the network's own
+    `Lesson`, and which faces of the batch are this process's.
+    """
+    batches = draw_batches(state, data, augmentation, share)
+    device = data[0].faces.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        faces = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
+        drawn: list[tuple[Tensor, Tensor]] = (lesson or Lesson(state.net))(faces, [batch.noise for batch in batches])
+    pairs = [_losses(*out, batch, state.config) for out, batch in zip(drawn, batches, strict=True)]
+    losses = torch.stack([first for first, _ in pairs])
+    state.optimizer.zero_grad()
+    (losses.sum() + pairs[0][1] + pairs[1][1]).backward()
+    state.optimizer.step()
+    _average(state)
+    state.counters.iteration += 1
+    state.counters.images += 2 * state.config.batch
+    return losses.detach()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from: faces of one person, bent at random, and what is to be made of them."""
+
+    inputs: Tensor  # (B, 3, S, S)
+    targets: Tensor  # (B, 5, S, S): the faces, the weights of their pixels, and where they show face
+    expressions: Tensor  # (B, MEASURES)
+    noise: Tensor  # (B, L)
+
+
+def draw_batches(
+    state: TrainingState, data: list[FaceData], augmentation: AugmentConfig, share: slice = slice(None)
+) -> list[Batch]:
+    """A batch of each person."""
+    model, device = state.config, data[0].faces.device
+    drawn: list[tuple[Chances, Tensor, Tensor, Tensor]] = []
+    for person in data:
+        chances = draw_chances(model.batch, model.latent, device, state.generator).part(share)
+        chosen = (chances.face * len(person.faces)).long()
+        inputs, targets = augment(person.faces[chosen].float().mul_(1 / 255), chances, model, augmentation)
+        mirror = (chances.mirror < augmentation.mirror).long()
+        drawn.append((chances, inputs, targets, person.expressions[chosen, mirror]))
+    batches: list[Batch] = []
+    for (chances, inputs, targets, expressions), (_, _, others, _) in zip(drawn, drawn[::-1], strict=True):
+        if model.masks:
+            gain = mix_light(targets[:, :3], others[:, :3], chances, augmentation)
+            inputs, targets = relit(inputs, gain), relit(targets, gain)
+            inputs, free = cover(inputs, chances.cover, augmentation.cover)
+            targets = torch.cat([targets[:, :4], targets[:, 4:] * free], 1)
+        batches.append(Batch(inputs, targets, expressions, chances.noise))
+    return batches
+
+
+def _losses(output: Tensor, expression: Tensor, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:
+    """The L1 loss of one person's faces, and all else that counts beside it."""
+    output = output.float()  # losses add up many small numbers
+    face, weight, mask = batch.targets[:, :3], batch.targets[:, 3:4], batch.targets[:, 4:]
+    loss, extra = weighted_l1(output[:, :3], face, weight), output.new_zeros(())
+    if model.structure_weight:
+        extra = extra + model.structure_weight * dissimilarity(output[:, :3], face, weight)
+    if model.masks:
+        extra = extra + F.mse_loss(output[:, 3:], mask)
+        extra = extra + model.expression_weight * F.smooth_l1_loss(expression.float(), batch.expressions)
+    return loss, extra
+
+
+@torch.no_grad()
+def _average(state: TrainingState) -> None:
+    """Let the averaged network follow the trained one: it forgets the jitter of single steps."""
+    decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
+    averages, latest = list[Tensor](state.average.parameters()), list[Tensor](state.net.parameters())
+    get_ema_multi_avg_fn(decay)(averages, latest, state.counters.iteration)  # all at once, not one by one
+    for kept, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
+        kept.copy_(new)
+
+
+def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
+    """A new network with its optimiser, before the first step."""
+    torch.manual_seed(seed)
+    net = to_device(build(model), device)
+    average = copy.deepcopy(net).requires_grad_(False)
+    if model.network == "classic":
+        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
+    else:
+        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
+    generator = torch.Generator(device).manual_seed(seed)
+    return TrainingState(model, net, average, optimizer, generator, Counters())

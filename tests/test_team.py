@@ -1,0 +1,77 @@
+"""Two processes (gloo) that train one model: the training that one process would have done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import clearswap
+from clearswap.machinery.history import read_history
+from clearswap.machinery.team import Team
+
+STEPS = 6
+
+
+def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`torchrun --nproc-per-node 2 -m clearswap train ...`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*command, "-m", "clearswap", "train", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def weights(model: Path) -> Tensor:
+    """All that the network has learned, as one vector."""
+    tensors = load_file(model / "model.safetensors")
+    return torch.cat([v.flatten().float() for n, v in sorted(tensors.items()) if n.startswith("network.")])
+
+
+def test_two_processes_train_as_one_does_and_go_on_where_it_stopped(
+    faces_a: Path, faces_b: Path, tmp_path: Path
+) -> None:
+    models = {name: tmp_path / name for name in ("start", "one", "two")}
+    common = ["--batch", "4", "--precision", "float32"]
+    for name, steps in (("start", 0), ("one", STEPS)):
+        config = clearswap.TrainConfig(batch=4, precision="float32", iterations=steps)
+        clearswap.train(faces_a, faces_b, models[name], config=config)
+    first = torchrun(faces_a, faces_b, "-o", models["two"], *common, "--iterations", STEPS // 2)
+    assert first.returncode == 0, first.stderr
+    second = torchrun(faces_a, faces_b, "-o", models["two"], *common, "--iterations", STEPS)
+    assert second.returncode == 0, second.stderr
+    assert "going on" in second.stdout
+    assert second.stdout.count(f"{STEPS} iterations, {2 * 4 * STEPS} faces") == 1  # only one process speaks
+    start, one, two = (weights(model) for model in models.values())
+    # Adam divides each step by its gradient's size: where that is next to nothing, rounding decides where it goes
+    apart = float((two - one).norm() / (one - start).norm())
+    assert apart < 0.1  # 0.04 here
+    ends = [read_history(models[name])[-1] for name in ("one", "two")]
+    assert ends[1].held == pytest.approx(ends[0].held, rel=0.01)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_in_one_sentence_each(
+    faces_a: Path, faces_b: Path, tmp_path: Path
+) -> None:
+    refused = torchrun(faces_a, faces_b, "-o", tmp_path / "model", "--batch", "5", "--iterations", "2")
+    assert refused.returncode != 0
+    assert "A batch of 5 faces cannot be shared by 2 processes; give --batch 4." in refused.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_alone_a_team_does_nothing() -> None:
+    team, net, own = Team(), torch.nn.Linear(2, 2), torch.ones(3)
+    assert team.parallel(net) is net
+    assert team.mean(own) is own
+    assert team.share(5) == slice(0, 5)
+    assert team.together(lambda: 7) == 7
