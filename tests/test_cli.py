@@ -74,7 +74,7 @@ def test_version(cli: Cli) -> None:
         (["evaluate", "r.mp4", "s.mp4", "--thruth", "t.mp4"], "Did you mean --truth"),
         (["evaluate", "r.mp4", "s.mp4", "--target", "t", "--samples", "2"], "2 samples are too few"),
         (["train", "a", "b", "-o", "x", "--hold-out", "0.7"], "Holding out 0.7 of the faces is not possible"),
-        (["train", "a", "b", "-o", "x", "--preset", "huge"], 'Choose from: "lite", "classic"'),
+        (["train", "a", "b", "-o", "x", "--preset", "huge"], 'Choose from: "lite", "hd", "xl", "classic"'),
         (["extract", "a.mp4", "-o", "x", "--every", "many"], "many"),
     ],
 )

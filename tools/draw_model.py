@@ -1,4 +1,4 @@
-"""Draw the layers of each preset's network, from the network itself: `python tools/draw_model.py` writes docs/*.svg.
+"""Draw the layers of classic and lite, from the networks themselves: `python tools/draw_model.py` writes docs/*.svg.
 
 A picture is sent through and every layer says what comes out of it: a box's height is the side of its feature maps,
 its width the number of their channels (both as logarithms, so that 3 and 1024 fit on one page).
@@ -20,12 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from clearswap.core.model import PRESETS, build, parameters
+from clearswap.core.model import PRESETS, ModernNet, SwapNet, build, parameters
+from clearswap.core.modern import Encoder
 
 DOCS = Path(__file__).parent.parent / "docs"
 QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid)  # shape nothing: not drawn
 COLOURS = {"Conv2d": "#4c78a8", "Linear": "#e45756", "PixelShuffle": "#54a24b", "PixelUnshuffle": "#54a24b"}
-COLOURS |= {"Residual": "#72b7b2", "BatchNorm1d": "#f2a541", "Even": "#b0b0b0", "input": "#b0b0b0"}
+COLOURS |= {"Residual": "#72b7b2", "Even": "#b0b0b0", "input": "#b0b0b0"}
 
 
 @dataclass(frozen=True)
@@ -66,22 +67,30 @@ def draw_row(axes: Axes, row: list[Layer], left: float, middle: float) -> float:
     return left
 
 
+def parts(net: SwapNet) -> tuple[nn.Module, nn.Module]:
+    """What both persons share, and what one has of its own, as a face goes through it. The mask is left out."""
+    if not isinstance(net, ModernNet) or not isinstance(net.encoder, Encoder):
+        return net.encoder, net.decoder_a
+    encoder = net.encoder
+    return nn.Sequential(encoder.first, *encoder.halve, encoder.last, net.common), net.decoder_a
+
+
 def draw(preset: str) -> None:
     """Write docs/network-PRESET.svg."""
     config = PRESETS[preset]
     net = build(config).eval()
+    shared, own = parts(net)
     with torch.inference_mode():
-        encoder, latent = layers(net.encoder, torch.rand(1, 3, config.size, config.size))
-        level, latent = layers(net.level_a, latent)
-        decoder, _ = layers(net.decoder_a, latent)
+        before, latent = layers(shared, torch.rand(1, 3, config.size, config.size))
+        decoder, _ = layers(own, latent)
     figure, axes = plt.subplots(figsize=(11, 4.2), layout="constrained")
-    start = draw_row(axes, [Layer("input", 3, config.size), *encoder], 0, 0)
-    ends = [draw_row(axes, level + decoder, start + 0.5, middle) for middle in (1.75, -1.75)]
+    start = draw_row(axes, [Layer("input", 3, config.size), *before], 0, 0)
+    ends = [draw_row(axes, decoder, start + 0.5, middle) for middle in (1.75, -1.75)]
     for middle, name in ((1.75, "decoder a"), (-1.75, "decoder b")):
         arrow = {"arrowstyle": "->", "color": "#555555"}
         axes.annotate("", (start + 0.45, middle), (start - 0.05, 0), arrowprops=arrow)
         axes.text(ends[0], middle, f" {name}\n {parameters(net.decoder_a) / 1e6:.2f} M", va="center", fontsize=8)
-    axes.text(0, 1.6, f"encoder, shared\n{parameters(net.encoder) / 1e6:.2f} M parameters", fontsize=8)
+    axes.text(0, 1.6, f"shared\n{parameters(shared) / 1e6:.2f} M parameters", fontsize=8)
     title = f"{preset}: {config.size} px, {parameters(net) / 1e6:.1f} M parameters (under each box: channels·side²)"
     axes.set_title(title, fontsize=10)
     for at, (kind, colour) in enumerate(COLOURS.items()):
@@ -93,5 +102,5 @@ def draw(preset: str) -> None:
 
 
 if __name__ == "__main__":
-    for name in PRESETS:
+    for name in ("classic", "lite"):
         draw(name)
