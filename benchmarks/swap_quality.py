@@ -74,6 +74,8 @@ class Line:
 
 
 LINES = {"classic-20": Line("classic", 20), "lite-5": Line("lite", 5), "lite-20": Line("lite", 20, start="lite-5")}
+# Measured once, with the network of commit b0696f3 (4.0 M parameters, no mask): kept to compare with.
+EARLIER = ("lite-5, first network", "lite-20, first network")
 PAIRS = [
     Pair("demo", DEMO / "person_a.mp4", DEMO / "person_b.mp4", DEMO / "truth.mp4"),
     *(
@@ -164,7 +166,7 @@ def trained(pair: Pair, name: str) -> int:
 
 def save(found: dict[str, list[Cell]], wanted: Options) -> None:
     """Hand the table to the report, pair by pair."""
-    names = [f"{pair.name}: {name}" for pair in PAIRS for name in ("unswapped", "still", "ceiling", *LINES)]
+    names = [f"{pair.name}: {name}" for pair in PAIRS for name in ("unswapped", "still", "ceiling", *LINES, *EARLIER)]
     rows = [found[name] for name in names if name in found]
     missing = [name for name in names if name not in found]
     columns = ["pair: line", "steps", *FIGURES.values(), "eyes: correlation", "mouth: correlation", "held-out error"]

@@ -1,0 +1,91 @@
+"""One step of training, of every preset: what is drawn, what is asked for, and that it is learned."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from clearswap.core.augment import AugmentConfig
+from clearswap.core.expression import MEASURES
+from clearswap.core.model import PRESETS, ModelConfig
+from clearswap.machinery.face_data import FaceData, load_faces
+from clearswap.machinery.train_step import draw_batches, start_training, train_step
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def few(faces_a: Path, faces_b: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Both face sets, six faces of each: pictures of 512 px of more would fill a test machine."""
+    sets: list[Path] = []
+    for faces in (faces_a, faces_b):
+        folder = tmp_path_factory.mktemp("few") / faces.name
+        shutil.copytree(faces, folder)
+        for picture in sorted(folder.glob("*.jpg"))[6:]:
+            picture.unlink()
+        sets.append(folder)
+    return sets
+
+
+def small(name: str) -> ModelConfig:
+    """A preset that a test can afford: as deep and as large, but narrow."""
+    return replace(PRESETS[name], batch=2, width=0.25)
+
+
+@pytest.mark.parametrize("name", ["lite", "hd", "xl"])
+def test_every_preset_learns_faces_masks_and_expressions(few: list[Path], name: str) -> None:
+    config = small(name)
+    data = [load_faces(folder, config, CPU) for folder in few]
+    state = start_training(config, 0, CPU)
+    assert state.net(torch.rand(1, 3, config.size, config.size), "b", "a").shape == (1, 4, config.size, config.size)
+    losses = [train_step(state, data, AugmentConfig(), bfloat16=name == "hd") for _ in range(4)]
+    assert torch.stack(losses).isfinite().all()
+    assert losses[-1].sum() < losses[0].sum()
+    assert state.counters.iteration == 4
+    assert state.counters.images == 16
+
+
+def batches_of(data: list[FaceData], augmentation: AugmentConfig, count: int = 32) -> list[torch.Tensor]:
+    """Targets and inputs of person a, without chance in their geometry."""
+    state = start_training(replace(PRESETS["lite"], batch=count), 0, CPU)
+    batch = draw_batches(state, data, augmentation)[0]
+    assert batch.expressions.shape == (count, MEASURES)
+    assert batch.noise.shape == (count, PRESETS["lite"].latent)
+    return [batch.inputs, batch.targets]
+
+
+def test_covers_are_in_the_input_and_out_of_the_mask_and_never_in_the_face_to_draw(few: list[Path]) -> None:
+    data = [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+    still = AugmentConfig(bend=0, mix_light=0, cover=0)
+    inputs, targets = batches_of(data, still)
+    covered_inputs, covered_targets = batches_of(data, replace(still, cover=1.0))
+    assert torch.allclose(inputs, targets[:, :3], atol=1e-6)
+    assert torch.equal(targets[:, :4], covered_targets[:, :4])
+    hidden = (targets[:, 4] - covered_targets[:, 4]) > 0.5
+    assert 0.02 < hidden.float().mean() < 0.4
+    changed = (covered_inputs - inputs).abs().amax(1)
+    assert changed[hidden].mean() > 5 * changed[(covered_targets[:, 4] > 0.99)].mean()
+
+
+def test_mixed_light_is_in_input_and_target_alike(few: list[Path]) -> None:
+    data = [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+    still = AugmentConfig(bend=0, mix_light=0, cover=0)
+    _, plain = batches_of(data, still)
+    inputs, targets = batches_of(data, replace(still, mix_light=1.0))
+    assert torch.allclose(inputs, targets[:, :3], atol=1e-6)
+    assert torch.equal(plain[:, 3:], targets[:, 3:])
+    assert (plain[:, :3] - targets[:, :3]).abs().mean() > 0.005
+
+
+def test_expressions_are_mirrored_with_their_faces(few: list[Path]) -> None:
+    data = [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+    state = start_training(replace(PRESETS["lite"], batch=40), 0, CPU)
+    straight = draw_batches(state, data, AugmentConfig(mirror=0))[0].expressions
+    state.generator.manual_seed(0)
+    turned = draw_batches(state, data, AugmentConfig(mirror=1))[0].expressions
+    assert torch.allclose(straight[:, -1], -turned[:, -1], atol=1e-4)
+    assert not torch.equal(straight[:, 0], turned[:, 0])
