@@ -2,7 +2,7 @@
 
 Every half hour of training (`TrainConfig.snapshot_minutes`) one is kept, `00012300.safetensors` after 12,300
 iterations, the latest four of them, and always `best.safetensors`, the one with the least held-out error. Each is as
-large as the model: 64 MB for `lite`, 1.3 GB for `classic`. A snapshot is a second name for the file that was just saved
+large as the model: 17 MB for `lite`, 1.3 GB for `classic`. A snapshot is a second name for the file that was just saved
 (a hard link), which takes no time; the next save makes a new file and leaves the snapshot alone.
 """
 
