@@ -46,7 +46,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("set up", "machinery.mesh", "Mesh.__init__"),
         ("set up", "machinery.checkpoint", "load_network"),
         ("check the file", "verbs.convert", "probe"),
-        ("decode", "verbs.convert", "read_frames"),
+        ("decode", "machinery.bridge", "read_frames"),
         ("detect", "machinery.detector", "Detector.__call__"),
         ("landmarks", "machinery.mesh", "Mesh.__call__"),
         ("track, the rest", "machinery.tracker", "Tracker.__call__"),
@@ -120,8 +120,9 @@ def one_thread(module: Any) -> None:
     import onnxruntime
 
     for name, plain in IN_TURN.items():
-        if hasattr(module, name):
-            setattr(module, name, plain)
+        for user in (module, import_module("clearswap.machinery.bridge")):
+            if hasattr(user, name):
+                setattr(user, name, plain)
     usual: Any = onnxruntime.SessionOptions
 
     def single() -> Any:

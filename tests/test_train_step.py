@@ -31,6 +31,12 @@ def few(faces_a: Path, faces_b: Path, tmp_path_factory: pytest.TempPathFactory) 
     return sets
 
 
+@pytest.fixture(scope="module")
+def lite(few: list[Path]) -> list[FaceData]:
+    """The six faces of both persons as `lite` sees them."""
+    return [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+
+
 def small(name: str) -> ModelConfig:
     """A preset that a test can afford: as deep and as large, but narrow."""
     return replace(PRESETS[name], batch=2, width=0.25)
@@ -58,11 +64,10 @@ def batches_of(data: list[FaceData], augmentation: AugmentConfig, count: int = 3
     return [batch.inputs, batch.targets]
 
 
-def test_covers_are_in_the_input_and_out_of_the_mask_and_never_in_the_face_to_draw(few: list[Path]) -> None:
-    data = [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+def test_covers_are_in_the_input_and_out_of_the_mask_and_never_in_the_face_to_draw(lite: list[FaceData]) -> None:
     still = AugmentConfig(bend=0, mix_light=0, cover=0)
-    inputs, targets = batches_of(data, still)
-    covered_inputs, covered_targets = batches_of(data, replace(still, cover=1.0))
+    inputs, targets = batches_of(lite, still)
+    covered_inputs, covered_targets = batches_of(lite, replace(still, cover=1.0))
     assert torch.allclose(inputs, targets[:, :3], atol=1e-6)
     assert torch.equal(targets[:, :4], covered_targets[:, :4])
     hidden = (targets[:, 4] - covered_targets[:, 4]) > 0.5
@@ -71,21 +76,19 @@ def test_covers_are_in_the_input_and_out_of_the_mask_and_never_in_the_face_to_dr
     assert changed[hidden].mean() > 5 * changed[(covered_targets[:, 4] > 0.99)].mean()
 
 
-def test_mixed_light_is_in_input_and_target_alike(few: list[Path]) -> None:
-    data = [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+def test_mixed_light_is_in_input_and_target_alike(lite: list[FaceData]) -> None:
     still = AugmentConfig(bend=0, mix_light=0, cover=0)
-    _, plain = batches_of(data, still)
-    inputs, targets = batches_of(data, replace(still, mix_light=1.0))
+    _, plain = batches_of(lite, still)
+    inputs, targets = batches_of(lite, replace(still, mix_light=1.0))
     assert torch.allclose(inputs, targets[:, :3], atol=1e-6)
     assert torch.equal(plain[:, 3:], targets[:, 3:])
     assert (plain[:, :3] - targets[:, :3]).abs().mean() > 0.005
 
 
-def test_expressions_are_mirrored_with_their_faces(few: list[Path]) -> None:
-    data = [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+def test_expressions_are_mirrored_with_their_faces(lite: list[FaceData]) -> None:
     state = start_training(replace(PRESETS["lite"], batch=40), 0, CPU)
-    straight = draw_batches(state, data, AugmentConfig(mirror=0))[0].expressions
+    straight = draw_batches(state, lite, AugmentConfig(mirror=0))[0].expressions
     state.generator.manual_seed(0)
-    turned = draw_batches(state, data, AugmentConfig(mirror=1))[0].expressions
+    turned = draw_batches(state, lite, AugmentConfig(mirror=1))[0].expressions
     assert torch.allclose(straight[:, -1], -turned[:, -1], atol=1e-4)
     assert not torch.equal(straight[:, 0], turned[:, 0])

@@ -97,10 +97,7 @@ def spread(records: list[FaceRecord], most: int) -> list[FaceRecord]:
 
 def read_face(folder: Path, record: FaceRecord) -> Frame:
     """The picture (S, S, 3) of one face. Raises `FacesetError`."""
-    try:
-        return read_picture(folder / record.file)
-    except InputError as error:
-        raise FacesetError(f"{error} Delete it from the face set.") from error
+    return _read_own(folder / record.file)
 
 
 def mask_of(file: str) -> str:
@@ -113,11 +110,14 @@ def read_mask(folder: Path, record: FaceRecord, side: int) -> NDArray[np.uint8] 
     path = folder / mask_of(record.file)
     if not path.is_file():
         return None
+    return np.asarray(cv2.resize(_read_own(path)[..., 0], (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _read_own(path: Path) -> Frame:
     try:
-        picture = read_picture(path)
+        return read_picture(path)
     except InputError as error:
         raise FacesetError(f"{error} Delete it from the face set.") from error
-    return np.asarray(cv2.resize(picture[..., 0], (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Frame]]:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from clearswap.core.align import Frame, Points
 from clearswap.core.motion import read_motion
 from clearswap.errors import InputError
-from clearswap.machinery.bridge import bridge
+from clearswap.machinery.bridge import followed
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.embedding import chip
 from clearswap.machinery.iris import Iris
 from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.stages import ahead
-from clearswap.machinery.tracker import Face, TrackConfig, Tracker, track
+from clearswap.machinery.tracker import Face, TrackConfig, Tracker
 from clearswap.machinery.video import VideoFrame, probe, read_frames
 
 
@@ -98,9 +98,9 @@ def moments(
             both = f"{path} has {own.frames} frames, {source} {wanted.frames}"
             raise InputError(f"{both}; evaluate needs clips of the same frames.")
     chosen = chosen_frames(wanted.frames, samples)
-    tracked = ahead(bridge(track(ahead(read_frames(source)), reader.tracker())))
+    tracked = followed(source, reader.tracker())
     results = ahead(read_frames(result))
-    truths = ahead(iter([]) if truth is None else bridge(track(ahead(read_frames(truth)), reader.tracker())))
+    truths = ahead(iter([])) if truth is None else followed(truth, reader.tracker())
     with closing(tracked), closing(results), closing(truths):
         yield from _together(tracked, results, truths, given, chosen)
 

@@ -18,7 +18,7 @@ from clearswap.core.model import Side
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.errors import InputError, OutputError
 from clearswap.machinery import checkpoint, credentials
-from clearswap.machinery.bridge import bridge
+from clearswap.machinery.bridge import followed
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.device import used_device
 from clearswap.machinery.identity import Identity, load_or_make
@@ -26,8 +26,8 @@ from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
 from clearswap.machinery.sources import list_sources
 from clearswap.machinery.stages import ahead, batched
-from clearswap.machinery.tracker import Face, TrackConfig, Tracker, track
-from clearswap.machinery.video import VideoFrame, probe, read_frames
+from clearswap.machinery.tracker import Face, TrackConfig, Tracker
+from clearswap.machinery.video import VideoFrame, probe
 from clearswap.machinery.video_writer import EncodeConfig, VideoWriter
 from clearswap.machinery.whole import output_errors, whole_file
 from clearswap.progress import Progress, Report, silent
@@ -147,7 +147,7 @@ def _checked_pairs(source: Path, files: list[Path], output: Path) -> list[tuple[
 
 def _convert_video(source: Path, output: Path, tools: _Tools, alone: bool) -> Converted:
     info = probe(source)
-    frames = ahead(bridge(track(ahead(read_frames(source)), tools.tracker())))
+    frames = followed(source, tools.tracker())
     swapped = without = total = 0
     with _signed(output, source, tools.identity) as unsigned:
         with output_errors(output), VideoWriter(unsigned, info, tools.encoding) as writer:

@@ -38,7 +38,7 @@ def train(
     from_
         Another model of the same preset that a new one begins with: its encoder, and the decoder of whoever is in both.
     """
-    console = Console()
+    console = Console(quiet=os.environ.get("RANK", "0") != "0")  # of torchrun's processes, one speaks for all
     with keys_pressed() as keys, progress_bar(console) as report:
         if config.iterations is None and config.minutes is None:
             console.print("training until you press Q or Ctrl-C; P pauses")
@@ -51,5 +51,4 @@ def train(
             stop=keys.stop,
             pause=keys.paused,
         )
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, one speaks for all
-        console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)
