@@ -14,17 +14,17 @@ from torch import Tensor
 _SLOPE = 0.35  # how much a capsule's shade changes from its one edge to the other
 
 
-def cover(faces: Tensor, chances: Tensor, often: float) -> tuple[Tensor, Tensor]:
-    """Hold something before some of the faces.
+def cover(faces: Tensor, chances: Tensor, covered: Tensor) -> Tensor:
+    """Hold something before those of the faces that are to be `covered` (B,), in place.
 
-    `faces`: (B, 3, S, S) in 0..1. `chances`: (B, 4, 8) in 0..1, for each capsule: where it begins (2), which way and
-    how far it goes (2), its thickness, and its colour (3); the first capsule's last number decides whether there is a
-    cover at all (`often`: 0..1). Returns the covered faces and what is left free (B, 1, S, S), 1 or 0 with soft edges.
+    `faces`: (B, 3, S, S) in 0..1. `chances`: (B, 4, 9) in 0..1, for each capsule: where it begins (2), which way and
+    how far it goes (2), its thickness, its colour (3), and, the first one's, whether that is the face's own. Returns
+    what is left free (B, 1, S, S), 1 or 0 with soft edges.
     """
     batch, _, size, _ = faces.shape
     half = size // 2  # covers are smooth: at half the size they cost a quarter
     step = (torch.arange(half, device=faces.device, dtype=faces.dtype) + 0.5) / half
-    numbers = chances.permute(2, 0, 1)[..., None, None]  # (8, B, 4, 1, 1)
+    numbers = chances.permute(2, 0, 1)[..., None, None]  # (9, B, 4, 1, 1)
     x, y, turn, length, thick = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     # fingers of one hand: all begin near the first one and go about its way
     x, y = x[:, :1] + 0.35 * (x - x[:, :1]), y[:, :1] + 0.35 * (y - y[:, :1])
@@ -34,11 +34,11 @@ def cover(faces: Tensor, chances: Tensor, often: float) -> tuple[Tensor, Tensor]
     along = torch.minimum((across * cos + down * sin).clamp(min=0), length)
     across, down = across - along * cos, down - along * sin  # (B, 4, H, W): from the nearest point of its middle line
     depth = radius - (across * across + down * down).sqrt()
-    there = (chances[:, 0, 7] < often).to(faces.dtype)[:, None, None, None]
+    there = covered.to(faces.dtype)[:, None, None, None]
     inside = (depth * half + 0.5).clamp(0, 1) * there  # one pixel soft
     shade = 1 + _SLOPE * (across + down) / radius
-    own, colour = faces.mean((2, 3))[:, None], chances[..., 5:]  # (B, 1, 3), (B, 4, 3)
-    tint = torch.where(colour[:, :1, :1] < 0.6, own * (0.75 + 0.5 * colour), colour[:, :1])
+    own, colour = faces.mean((2, 3))[:, None], chances[..., 5:8]  # (B, 1, 3), (B, 4, 3)
+    tint = torch.where(chances[:, :1, 8:] < 0.6, own * (0.75 + 0.5 * colour), colour[:, :1])
     paint, free = faces.new_zeros(batch, 3, half, half), faces.new_ones(batch, 1, half, half)
     for i in range(chances.shape[1]):  # each lies over those before
         mask = inside[:, i, None]
@@ -46,4 +46,5 @@ def cover(faces: Tensor, chances: Tensor, often: float) -> tuple[Tensor, Tensor]
         free = free * (1 - mask)
     both = F.interpolate(torch.cat([paint, free], 1), faces.shape[-2:], mode="bilinear", align_corners=False)
     paint, free = both[:, :3], both[:, 3:]
-    return faces * free + paint.clamp(max=1) * (1 - free), free
+    torch.lerp(paint, faces, free, out=faces)
+    return free

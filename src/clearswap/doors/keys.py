@@ -39,10 +39,10 @@ class Keys:
 
 
 @contextmanager
-def keys_pressed() -> Generator[Keys]:
-    """Listen for keys and Ctrl-C as long as the block lasts."""
+def keys_pressed(elsewhere: Callable[[], str] = lambda: "") -> Generator[Keys]:
+    """Listen for keys and Ctrl-C as long as the block lasts; `elsewhere` returns keys pressed in another place."""
     with _pressed_keys() as pressed:
-        keys = Keys(pressed)
+        keys = Keys(lambda: pressed() + elsewhere())
         before = signal.signal(signal.SIGINT, keys.on_interrupt)
         try:
             yield keys

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from clearswap.core.augment import AugmentConfig, Chances, augment, draw_chances, mix_light, relit
+from clearswap.core.augment import AugmentConfig, Chances, augment, draw_chances, mix_light, relight
 from clearswap.core.cover import cover
 from clearswap.core.losses import dissimilarity, weighted_l1
 from clearswap.core.model import Lesson, ModelConfig, build
@@ -75,15 +75,15 @@ def draw_batches(
         inputs, targets = augment(person.faces[chosen].float().mul_(1 / 255), chances, model, augmentation)
         mirror = (chances.mirror < augmentation.mirror).long()
         drawn.append((chances, inputs, targets, person.expressions[chosen, mirror]))
-    batches: list[Batch] = []
-    for (chances, inputs, targets, expressions), (_, _, others, _) in zip(drawn, drawn[::-1], strict=True):
-        if model.masks:
-            gain = mix_light(targets[:, :3], others[:, :3], chances, augmentation)
-            inputs, targets = relit(inputs, gain), relit(targets, gain)
-            inputs, free = cover(inputs, chances.cover, augmentation.cover)
-            targets = torch.cat([targets[:, :4], targets[:, 4:] * free], 1)
-        batches.append(Batch(inputs, targets, expressions, chances.noise))
-    return batches
+    if model.masks:
+        both = [targets[:, :3] for _, _, targets, _ in drawn]
+        gains = [mix_light(*pair, drawn[i][0], augmentation) for i, pair in enumerate((both, both[::-1]))]
+        for (chances, inputs, targets, _), gain in zip(drawn, gains, strict=True):
+            relight(inputs, gain)
+            relight(targets, gain)
+            free = cover(inputs, chances.cover, chances.covered < augmentation.cover)
+            targets[:, 4:].mul_(free)
+    return [Batch(inputs, targets, expressions, chances.noise) for chances, inputs, targets, expressions in drawn]
 
 
 def _losses(output: Tensor, expression: Tensor, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,12 @@ from clearswap.core.model import PRESETS, Lesson, ModelConfig
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.machinery import checkpoint, snapshots
 from clearswap.machinery.checkpoint import TrainingState
-from clearswap.machinery.device import computes_bfloat16, describe_device, unless_out_of_memory
+from clearswap.machinery.device import (
+    computes_bfloat16,
+    describe_device,
+    keep_freed_memory,
+    unless_out_of_memory,
+)
 from clearswap.machinery.face_data import FaceData, load_faces
 from clearswap.machinery.persons import SAME
 from clearswap.machinery.team import Team, join
@@ -74,6 +79,7 @@ def train(
     preset, a training that diverges again and again), `OptionError` (a batch that does not fit into memory or cannot be
     shared) and `OutputError`.
     """
+    keep_freed_memory()
     folder, (team, device) = Path(model), join()
     report = report if team.leads else silent
     beginning = Path(warm_start) if warm_start is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ import clearswap
 from clearswap.core.augment import AugmentConfig
 from clearswap.doors.bar import progress_bar
 from clearswap.doors.keys import keys_pressed
+from clearswap.doors.window import has_display, preview_window
+from clearswap.machinery.preview import PREVIEW
 from clearswap.machinery.train_loop import TrainConfig
 
 
@@ -24,6 +27,7 @@ def train(
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
     config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),
     augmentation: Annotated[AugmentConfig, Parameter(name="*")] = AugmentConfig(),
+    window: bool = True,
 ) -> None:
     """Teach a model the faces of two persons. P pauses, Q or Ctrl-C saves and stops; the same command goes on.
 
@@ -37,9 +41,17 @@ def train(
         Folder of the model; one that is there already is trained further.
     from_
         Another model of the same preset that a new one begins with: its encoder, and the decoder of whoever is in both.
+    window
+        Show the preview in a window, where there is a display; it is in the model's folder as preview.jpg in any case.
     """
-    console = Console(quiet=os.environ.get("RANK", "0") != "0")  # of torchrun's processes, one speaks for all
-    with keys_pressed() as keys, progress_bar(console) as report:
+    leads = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, one speaks for all
+    console = Console(quiet=not leads)
+    with ExitStack() as opened:
+        shown = leads and window and has_display()
+        keys = opened.enter_context(
+            keys_pressed(opened.enter_context(preview_window(output / PREVIEW))) if shown else keys_pressed()
+        )
+        report = opened.enter_context(progress_bar(console))
         if config.iterations is None and config.minutes is None:
             console.print("training until you press Q or Ctrl-C; P pauses")
         done = clearswap.train(
