@@ -178,7 +178,7 @@ def two_people(footage: Footage) -> Frame:
 def test_the_largest_face_or_all_faces(footage: Footage, tmp_path: Path) -> None:
     save_picture(tmp_path / "two.png", two_people(footage))
     clearswap.extract([tmp_path / "two.png"], tmp_path / "largest")
-    clearswap.extract([tmp_path / "two.png"], tmp_path / "all", tracking=TrackConfig(faces="all"))
+    clearswap.extract([tmp_path / "two.png"], tmp_path / "all", config=clearswap.ExtractConfig(faces="all"))
     largest, both = read_index(tmp_path / "largest"), read_index(tmp_path / "all")
     assert [record.file for record in largest] == ["two_000000.jpg"]
     assert [record.file for record in both] == ["two_000000.jpg", "two_000000_2.jpg"]

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from clearswap.errors import ModelError as ModelError
     from clearswap.errors import OptionError as OptionError
     from clearswap.errors import OutputError as OutputError
+    from clearswap.machinery.encoder import EncodeConfig as EncodeConfig
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.train_loop import TrainConfig as TrainConfig
-    from clearswap.machinery.video_writer import EncodeConfig as EncodeConfig
     from clearswap.progress import Progress as Progress
     from clearswap.verbs.convert import Converted as Converted
     from clearswap.verbs.convert import convert as convert
@@ -65,7 +65,7 @@ _NAMES = {
     ],
     "machinery.tracker": ["TrackConfig"],
     "machinery.train_loop": ["TrainConfig"],
-    "machinery.video_writer": ["EncodeConfig"],
+    "machinery.encoder": ["EncodeConfig"],
     "progress": ["Progress"],
     "verbs.convert": ["Converted", "convert"],
     "verbs.demo": ["Demo", "demo"],

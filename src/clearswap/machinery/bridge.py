@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
+from clearswap.core.cuts import shrunk
 from clearswap.machinery.stages import ahead
 from clearswap.machinery.tracker import Face, Tracker, same_place, track
 from clearswap.machinery.video import VideoFrame, read_frames
@@ -68,13 +67,10 @@ def _between(before: Face, after: Face, share: float) -> Face:
     (from_, side, roll), (to, last_side, last_roll) = before.roi, after.roi
     turn = (last_roll - roll + np.pi) % (2 * np.pi) - np.pi
     centre = ((1 - share) * from_ + share * to).astype(np.float32)
-    return Face(landmarks.astype(np.float32), 0.0, (centre, side + share * (last_side - side), roll + share * turn))
+    roi = (centre, side + share * (last_side - side), roll + share * turn)
+    return Face(landmarks.astype(np.float32), 0.0, roi, before.track)
 
 
 def _alike(one: Frame, other: Frame) -> bool:
     """Whether two frames show the same scene: most places are nearly as bright. A hand covers less than half of it."""
-    return float(np.median(np.abs(_small(one) - _small(other)))) < _CUT
-
-
-def _small(picture: Frame) -> NDArray[np.float32]:
-    return np.asarray(cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA), np.float32)
+    return float(np.median(np.abs(shrunk(one) - shrunk(other)))) < _CUT

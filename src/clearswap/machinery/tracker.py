@@ -7,13 +7,13 @@ the first frame, when a face was lost, and every `detect_every` frames to catch 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
+from clearswap.core.cuts import Cuts
 from clearswap.machinery.detector import Detections, Detector, five_points_roi
 from clearswap.machinery.mesh import Mesh, Roi, roi_of
 from clearswap.machinery.video import VideoFrame
@@ -36,7 +36,6 @@ class TrackConfig:
         threshold: Smallest detector score (0..1) that counts as a face.
         presence: Smallest score (0..1) of the landmark network for a new face; one that is followed needs less.
         min_size: Smallest face to take, in pixels of its box's longer side.
-        faces: "largest" follows the largest face only, "all" every face.
         detect_every: Frames between two runs of the detector while faces are followed, to catch newcomers.
         detect_size: Long side, in pixels, at which the detector sees a frame.
     """
@@ -44,7 +43,6 @@ class TrackConfig:
     threshold: float = 0.5
     presence: float = 0.5
     min_size: int = 32
-    faces: Literal["largest", "all"] = "largest"
     detect_every: int = 10
     detect_size: int = 640
 
@@ -56,6 +54,7 @@ class Face:
     landmarks: Points  # (468, 2) in frame pixels
     score: float  # presence, 0..1
     roi: Roi  # where it was looked at: steadier than the landmarks, and where to look next
+    track: int = 0  # the same number in successive frames says: the same face
 
     @property
     def box(self) -> NDArray[np.float32]:
@@ -76,10 +75,13 @@ class Tracker:
         self.config, self._detector, self._mesh = config, detector, mesh
         self._faces: list[Face] = []
         self._lost: list[tuple[Face, int]] = []  # with the frames since
-        self._since_detection = 0
+        self._since_detection = self._tracks = 0
+        self._cuts = Cuts()
 
     def __call__(self, frame: Frame) -> list[Face]:
-        """The faces of the next frame, largest first (only the largest, if so configured)."""
+        """The faces of the next frame, largest first. After a cut, all of them are others."""
+        if self._cuts(frame):
+            self._faces, self._lost = [], []
         kept = self._follow(frame)
         self._since_detection += 1
         if not kept or self._lost or self._since_detection >= self.config.detect_every:
@@ -88,14 +90,14 @@ class Tracker:
         self._lost = [(face, age) for face, age in self._lost if not any(same_place(face, one.box) for one in kept)]
         kept.sort(key=lambda face: face.size, reverse=True)
         self._faces = kept
-        return kept[:1] if self.config.faces == "largest" else list(kept)
+        return list(kept)
 
     def _follow(self, frame: Frame) -> list[Face]:
         """The faces of the last frame in this one, and those lost a few frames ago that are back where they were."""
         kept: list[Face] = []
         missed = [(face, age + 1) for face, age in self._lost if age < _MISSED]
         for face, age, enough in [(f, 0, _HELD) for f in self._faces] + [(f, a, _AGAIN) for f, a in missed]:
-            found = self.look(frame, face.roi)
+            found = replace(self.look(frame, face.roi), track=face.track)
             if found.score >= enough and found.size >= self.config.min_size:
                 kept += [found] if not any(same_place(found, one.box) for one in kept) else []
                 missed = [(lost, since) for lost, since in missed if lost is not face]
@@ -129,8 +131,14 @@ class Tracker:
             if not any(same_place(face, detections.boxes[index]) for face in kept):
                 found = self._fresh(frame, detections, index)
                 if found is not None and not any(same_place(found, face.box) for face in kept):
-                    kept.append(found)
+                    kept.append(replace(found, track=self._track_of(found)))
         return kept
+
+    def _track_of(self, found: Face) -> int:
+        """The number of the lost face that was where this one is found, else a new one."""
+        again = next((lost.track for lost, _ in self._lost if same_place(lost, found.box)), None)
+        self._tracks += again is None
+        return again or self._tracks
 
     def _fresh(self, frame: Frame, detections: Detections, index: int) -> Face | None:
         landmarks, _ = self._mesh(frame, five_points_roi(detections.points[index]))

@@ -77,7 +77,7 @@ def draw_batches(
         drawn.append((chances, inputs, targets, person.expressions[chosen, mirror]))
     if model.masks:
         both = [targets[:, :3] for _, _, targets, _ in drawn]
-        gains = [mix_light(*pair, drawn[i][0], augmentation) for i, pair in enumerate((both, both[::-1]))]
+        gains = [mix_light(both[i], both[1 - i], drawn[i][0], augmentation) for i in (0, 1)]
         for (chances, inputs, targets, _), gain in zip(drawn, gains, strict=True):
             relight(inputs, gain)
             relight(targets, gain)

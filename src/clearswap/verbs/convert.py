@@ -21,6 +21,7 @@ from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.bridge import followed
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.device import used_device
+from clearswap.machinery.encoder import EncodeConfig, VideoWriter
 from clearswap.machinery.identity import Identity, load_or_make
 from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
@@ -28,7 +29,6 @@ from clearswap.machinery.sources import list_sources
 from clearswap.machinery.stages import ahead, batched
 from clearswap.machinery.tracker import Face, TrackConfig, Tracker
 from clearswap.machinery.video import VideoFrame, probe
-from clearswap.machinery.video_writer import EncodeConfig, VideoWriter
 from clearswap.machinery.whole import output_errors, whole_file
 from clearswap.progress import Progress, Report, silent
 

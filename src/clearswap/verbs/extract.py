@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -32,10 +33,12 @@ class ExtractConfig:
     Attributes:
         size: Side of the pictures in pixels; 256 suits most footage, 512 close-ups of 1080p and above.
         every: Take every n-th frame only.
+        faces: "largest" takes the largest face of a frame, "all" every face.
     """
 
     size: int = 256
     every: int = 1
+    faces: Literal["largest", "all"] = "largest"
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096:
@@ -91,7 +94,8 @@ def extract(
 
 
 def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Iterator[tuple[VideoFrame, list[Face]]]:
-    return ahead(track(ahead(read_source(source, every=config.every)), tracker))
+    found = ahead(track(ahead(read_source(source, every=config.every)), tracker))
+    return found if config.faces == "all" else ((frame, faces[:1]) for frame, faces in found)
 
 
 def _cut_out(

@@ -12,8 +12,8 @@ import clearswap
 from clearswap.core.mask import MaskConfig
 from clearswap.core.swap import BlendConfig
 from clearswap.doors.bar import progress_bar
+from clearswap.machinery.encoder import EncodeConfig
 from clearswap.machinery.tracker import TrackConfig
-from clearswap.machinery.video_writer import EncodeConfig
 
 
 def convert(

@@ -1,0 +1,70 @@
+"""The first pass over a clip: find its faces, follow them, and look now and then whose they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.core.align import Frame
+from clearswap.errors import InputError
+from clearswap.machinery.bridge import followed
+from clearswap.machinery.embedding import Embedding, chip
+from clearswap.machinery.pictures import read_picture
+from clearswap.machinery.tracker import Face, Tracker
+from clearswap.machinery.tracks import Tracks, TrackWriter
+from clearswap.progress import Progress, Report
+
+_LOOK = 10  # frames between two looks at who it is
+_NEAR = 1.0  # faces whose middles are less than so many of their sizes apart may cross: then each frame is looked at
+
+
+class Likeness:
+    """Tells how far faces are from a person."""
+
+    def __init__(self, person: NDArray[np.float32]) -> None:
+        self._person, self._embedding = person, Embedding()
+
+    def __call__(self, frame: Frame, faces: list[Face]) -> list[float]:
+        """The distance of each face's embedding to the person's; one person's faces lie within about 0.5."""
+        if not faces:
+            return []
+        found = self._embedding([chip(frame, face.landmarks) for face in faces])
+        return np.linalg.norm(found - self._person, axis=1).tolist()
+
+
+def person_in(picture: Path, tracker: Tracker) -> NDArray[np.float32]:
+    """The embedding (128,) of the largest face in a picture. Raises `InputError` where there is none."""
+    frame = read_picture(picture)
+    faces = tracker(frame)
+    if not faces:
+        raise InputError(f"No face was found in {picture}; give a picture that shows the person from the front.")
+    return Embedding()([chip(frame, faces[0].landmarks)])[0]
+
+
+def find_faces(
+    clip: Path, frames: int, tracker: Tracker, folder: Path, likeness: Likeness | None, report: Report
+) -> Tracks:
+    """Write the faces of a clip of `frames` frames into `folder`. Raises `InputError` where it cannot be decoded."""
+    writer = TrackWriter(folder)
+    looked: dict[int, int] = {}  # when each track was looked at last
+    for done, (frame, faces) in enumerate(followed(clip, tracker), 1):
+        due = [
+            face for face in faces if done - looked.get(face.track, -_LOOK) >= (1 if _crowded(face, faces) else _LOOK)
+        ]
+        distances = likeness(frame.picture, due) if likeness else []
+        looks = dict(zip((face.track for face in due), distances, strict=False))
+        looked |= dict.fromkeys(looks, done)
+        writer.add(faces, looks)
+        report(Progress(f"look through {clip.name}", done, frames, values={"tracks": len(writer.tracks)}))
+    return writer.close()
+
+
+def _crowded(face: Face, faces: list[Face]) -> bool:
+    """Whether another face is so near that the tracker might take the one for the other."""
+    middle, size = face.landmarks.mean(0), face.size
+    others = (other for other in faces if other is not face)
+    return any(
+        float(np.linalg.norm(other.landmarks.mean(0) - middle)) < _NEAR * (size + other.size) / 2 for other in others
+    )

@@ -1,0 +1,78 @@
+"""Writing long videos: segment by segment, so that a run that was killed goes on after the last finished one.
+
+A segment holds some seconds of picture, encoded by itself; its name says which one it is and when it begins. In the end
+all are put one after the other without encoding again, with the clip's sound. Whether a run was killed in between makes
+no difference to what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import av
+
+from clearswap.machinery.encoder import EncodeConfig, PictureTrack
+from clearswap.machinery.sound import SoundCopy
+from clearswap.machinery.video import VideoFrame, VideoInfo, open_video
+from clearswap.machinery.whole import whole_file
+
+LENGTH = 250  # frames in a segment: as many as x264 has between two key frames at most, so none are added
+
+
+class Segments:
+    """The segments of one clip in a working folder."""
+
+    def __init__(self, folder: Path, info: VideoInfo, config: EncodeConfig) -> None:
+        self._folder, self._info, self._config = folder, info, config
+
+    @property
+    def frames(self) -> int:
+        """How many frames are in finished segments."""
+        return LENGTH * len(self._files())
+
+    def write(self, frames: Iterator[VideoFrame]) -> None:
+        """Write the frames that follow on the finished segments."""
+        number = len(self._files())
+        while (first := next(frames, None)) is not None:
+            with (
+                whole_file(self._folder / f"segment_{number:06d}_{first.pts}.mp4") as partial,
+                av.open(str(partial), "w") as out,
+            ):
+                track = PictureTrack(out, self._info, self._config, first.pts)
+                for frame in chain([first], islice(frames, LENGTH - 1)):
+                    track.write(frame)
+                track.close()
+            number += 1
+
+    def join(self, output: Path) -> str:
+        """Put all segments and the clip's sound into `output`; returns what became of the sound (see `SoundCopy`)."""
+        with (
+            av.open(str(output), "w", options={"movflags": "+faststart"}) as out,
+            open_video(self._info.path) as original,
+        ):
+            files = self._files()
+            with av.open(str(files[0])) as first:
+                stream: Any = out.add_stream_from_template(first.streams.video[0])
+                stream.time_base = self._info.time_base
+            sound = SoundCopy(original, out)
+            for packet in chain.from_iterable(self._packets(file) for file in files):
+                sound.mux_until(float(packet.pts * packet.time_base))
+                packet.stream = stream
+                out.mux(packet)
+            sound.mux_until(float("inf"))
+        return sound.how
+
+    def _packets(self, file: Path) -> Iterator[Any]:
+        """The packets of a segment at their times in the clip."""
+        with av.open(str(file)) as part:
+            for packet in part.demux(part.streams.video[0]):
+                if packet.dts is not None and packet.pts is not None:
+                    start = int(int(file.stem.split("_")[2]) * self._info.time_base / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + start, packet.dts + start
+                    yield packet
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("segment_*.mp4"))

@@ -1,0 +1,95 @@
+"""Who of the people in a clip is replaced: the person that the model was trained on, everybody, or the largest face.
+
+Whose face it is, the distance of embeddings says (`machinery/embedding.py`). One look may err, on a profile or a hand;
+so a track is decided as a whole, by its median, once for all its frames. Only where faces cross may a track change over
+from one person to another: then the looks of all after the change say so, and each part is decided by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from clearswap.core.align import Points
+from clearswap.machinery.tracks import Track, Tracks
+
+# A face further than this from a person's average is somebody else's; see `_STRANGE` in `persons.py`.
+LIMIT = 0.56
+_LOOKS = 5  # in a row whose median says that a track goes on as another person
+
+
+@dataclass(frozen=True)
+class WhoConfig:
+    """Which faces are replaced.
+
+    Attributes:
+        faces: "match" replaces the one person that the model knows (that of the other side's face set), wherever they
+            are; "largest" the largest face of each frame, whoever it is; "all" every face.
+        like: A picture of the person to match instead; the largest face in it counts.
+    """
+
+    faces: Literal["match", "largest", "all"] = "match"
+    like: Path | None = None
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a track that shows one person."""
+
+    first: int
+    last: int
+    distance: float
+
+
+class Choice:
+    """Says of each frame which of its tracks are replaced."""
+
+    def __init__(self, tracks: Tracks, faces: Literal["match", "largest", "all"]) -> None:
+        self._faces = faces
+        self.stretches = {track.number: stretches(track) for track in tracks.tracks}
+
+    def __call__(self, frame: int, found: Mapping[int, Points]) -> list[int]:
+        """The tracks to replace among those `found` in a frame, with their landmarks (468, 2)."""
+        if self._faces == "all":
+            return list(found)
+        if self._faces == "largest":
+            return sorted(found, key=lambda number: _size(found[number]))[-1:]
+        near = {number: self.distance(number, frame) for number in found}
+        return sorted((number for number in found if near[number] < LIMIT), key=lambda number: near[number])[:1]
+
+    def distance(self, number: int, frame: int) -> float:
+        """How far a track's person is from the one looked for in a frame."""
+        own = self.stretches[number]
+        return next((s.distance for s in own if frame <= s.last), own[-1].distance)
+
+    @property
+    def nearest(self) -> float:
+        """How near anybody in the clip comes to the person looked for."""
+        return min((part.distance for own in self.stretches.values() for part in own), default=float("inf"))
+
+
+def stretches(track: Track) -> list[Stretch]:
+    """The parts of a track that show one person each: nearly always the whole."""
+    if not track.looks:
+        return [Stretch(track.first, track.last, float("inf"))]
+    frames, distances = [at for at, _ in track.looks], np.array([far for _, far in track.looks])
+    reach = _LOOKS // 2
+    padded = np.pad(distances, reach, mode="edge")
+    same = [bool(np.median(padded[i : i + _LOOKS]) < LIMIT) for i in range(len(distances))]
+    parts: list[Stretch] = []
+    for _, group in groupby(range(len(frames)), key=lambda i: same[i]):
+        run = list(group)
+        first = frames[run[0]] if parts else track.first
+        if parts:  # the one before lasts until here
+            parts[-1] = Stretch(parts[-1].first, first - 1, parts[-1].distance)
+        parts.append(Stretch(first, track.last, float(np.median(distances[run]))))
+    return parts
+
+
+def _size(landmarks: Points) -> float:
+    return float((landmarks.max(0) - landmarks.min(0)).max())
