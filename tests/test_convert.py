@@ -247,8 +247,8 @@ def test_all_faces_of_a_frame_can_be_swapped(model: Path, footage: Footage, tmp_
     face = pictures_of(footage("single_face.mp4"))[0]
     save_picture(tmp_path / "twins.png", np.hstack([face, face]))
     clearswap.convert(model, tmp_path / "twins.png", tmp_path / "one.png", to="a")
-    every = TrackConfig(faces="all")
-    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "all.png", to="a", tracking=every)
+    every = clearswap.WhoConfig(faces="all")
+    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "all.png", to="a", who=every)
     before = read_picture(tmp_path / "twins.png")
     one = (before != read_picture(tmp_path / "one.png")).any(2)
     both = (before != read_picture(tmp_path / "all.png")).any(2)

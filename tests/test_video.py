@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -13,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearswap.errors import InputError
-from clearswap.machinery.video import probe, read_frames
-from clearswap.machinery.video_writer import EncodeConfig, VideoWriter
+from clearswap.machinery.encoder import EncodeConfig
+from clearswap.machinery.segments import Segments
+from clearswap.machinery.video import VideoFrame, probe, read_frames
 from conftest import Footage
 from makers import (
     Picture,
@@ -33,11 +37,11 @@ RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(30
 
 
 def rewrite(source: Path, output: Path, config: EncodeConfig = EncodeConfig()) -> str:
-    """Read a clip and write it again, frame by frame; what became of the sound."""
-    with VideoWriter(output, probe(source), config) as writer:
-        for frame in read_frames(source):
-            writer.write(frame)
-    return writer.sound
+    """Read a clip and write it again, seven frames at a time; what became of the sound."""
+    with TemporaryDirectory() as folder:
+        segments = Segments(Path(folder), probe(source), config, length=7)
+        segments.write(read_frames(source))
+        return segments.join(output)
 
 
 def end_of(path: Path) -> Fraction:
@@ -309,14 +313,26 @@ def test_spaces_and_letters_of_every_script_in_paths(tmp_path: Path) -> None:
     assert probe(tmp_path / "наружу 'quoted' %d.mp4").frames == 3
 
 
-def test_a_writer_that_is_left_by_an_error_closes_its_file(tmp_path: Path) -> None:
-    source = write_clip(tmp_path / "in.mp4", 10, sound="aac")
-    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "out.mp4", probe(source), EncodeConfig()) as writer:
+def test_only_whole_segments_are_left_by_an_error_and_writing_goes_on_after_them(tmp_path: Path) -> None:
+    source, work = write_clip(tmp_path / "in.mp4", 23, sound="aac"), tmp_path / "work"
+    rewrite(source, tmp_path / "once.mp4")
+
+    def frames(fails: int) -> Iterator[VideoFrame]:
         for frame in read_frames(source):
-            writer.write(frame)
-            if frame.index == 5:
+            if frame.index == fails:
                 raise ZeroDivisionError
-    (tmp_path / "out.mp4").unlink()
+            yield frame
+
+    work.mkdir()
+    for fails, whole in ((3, 0), (10, 7), (22, 21)):
+        segments = Segments(work, probe(source), EncodeConfig(), length=7)
+        with pytest.raises(ZeroDivisionError):
+            segments.write(islice(frames(fails), segments.frames, None))
+        assert segments.frames == whole
+        assert len(list(work.iterdir())) == whole // 7
+    segments.write(islice(read_frames(source), segments.frames, None))
+    segments.join(tmp_path / "again.mp4")
+    assert (tmp_path / "once.mp4").read_bytes() == (tmp_path / "again.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.95])

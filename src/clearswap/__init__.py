@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clearswap.core.augment import AugmentConfig as AugmentConfig
     from clearswap.core.mask import MaskConfig as MaskConfig
+    from clearswap.core.steady import SteadyConfig as SteadyConfig
     from clearswap.core.swap import BlendConfig as BlendConfig
     from clearswap.errors import ClearswapError as ClearswapError
     from clearswap.errors import FaceModelsMissing as FaceModelsMissing
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from clearswap.machinery.encoder import EncodeConfig as EncodeConfig
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.train_loop import TrainConfig as TrainConfig
+    from clearswap.machinery.who import WhoConfig as WhoConfig
     from clearswap.progress import Progress as Progress
     from clearswap.verbs.convert import Converted as Converted
     from clearswap.verbs.convert import convert as convert
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "core.augment": ["AugmentConfig"],
     "core.mask": ["MaskConfig"],
+    "core.steady": ["SteadyConfig"],
     "core.swap": ["BlendConfig"],
     "errors": [
         "ClearswapError",
@@ -63,9 +66,10 @@ _NAMES = {
         "OptionError",
         "OutputError",
     ],
+    "machinery.encoder": ["EncodeConfig"],
     "machinery.tracker": ["TrackConfig"],
     "machinery.train_loop": ["TrainConfig"],
-    "machinery.encoder": ["EncodeConfig"],
+    "machinery.who": ["WhoConfig"],
     "progress": ["Progress"],
     "verbs.convert": ["Converted", "convert"],
     "verbs.demo": ["Demo", "demo"],

@@ -25,13 +25,13 @@ LENGTH = 250  # frames in a segment: as many as x264 has between two key frames 
 class Segments:
     """The segments of one clip in a working folder."""
 
-    def __init__(self, folder: Path, info: VideoInfo, config: EncodeConfig) -> None:
-        self._folder, self._info, self._config = folder, info, config
+    def __init__(self, folder: Path, info: VideoInfo, config: EncodeConfig, length: int = LENGTH) -> None:
+        self._folder, self._info, self._config, self._length = folder, info, config, length
 
     @property
     def frames(self) -> int:
         """How many frames are in finished segments."""
-        return LENGTH * len(self._files())
+        return self._length * len(self._files())
 
     def write(self, frames: Iterator[VideoFrame]) -> None:
         """Write the frames that follow on the finished segments."""
@@ -42,7 +42,7 @@ class Segments:
                 av.open(str(partial), "w") as out,
             ):
                 track = PictureTrack(out, self._info, self._config, first.pts)
-                for frame in chain([first], islice(frames, LENGTH - 1)):
+                for frame in chain([first], islice(frames, self._length - 1)):
                     track.write(frame)
                 track.close()
             number += 1

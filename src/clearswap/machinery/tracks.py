@@ -65,13 +65,13 @@ class TrackWriter:
             self._write()
 
     def close(self) -> Tracks:
-        """Write what is left; only then the folder can be read."""
+        """Write what is left, and that this is all."""
         if self._part:
             self._write()
         about = {"frames": self._count, "tracks": [vars(track) for track in self.tracks.values()]}
         with whole_file(self._folder / _LIST) as partial:
             partial.write_text(json.dumps(about))
-        return read_tracks(self._folder)
+        return Tracks(self._folder, self._count, list(self.tracks.values()))
 
     def _write(self) -> None:
         faces = [face for found in self._part for face in found]
@@ -92,6 +92,13 @@ class Tracks:
     folder: Path
     frames: int
     tracks: list[Track]
+
+    def all(self, start: int, smoothing: SteadyConfig = SteadyConfig(0)) -> Iterator[dict[int, Points]]:
+        """The same for each frame from `start` on, some hundred in memory at a time."""
+        while start < self.frames:
+            stop = min((start // PART + 1) * PART, self.frames)
+            yield from self.faces(start, stop, smoothing)
+            start = stop
 
     def faces(self, start: int, stop: int, smoothing: SteadyConfig) -> list[dict[int, Points]]:
         """For each frame from `start` to before `stop`, the steadied landmarks (468, 2) by track."""
@@ -116,8 +123,10 @@ class Tracks:
         return found[start - first * PART : stop - first * PART]
 
 
-def read_tracks(folder: Path) -> Tracks:
-    """What a `TrackWriter` has written into `folder`. Raises `FileNotFoundError` where none has come to its end."""
+def read_tracks(folder: Path) -> Tracks | None:
+    """What a `TrackWriter` has written into `folder`; None where it did not come to its end."""
+    if not (folder / _LIST).is_file():
+        return None
     about: dict[str, Any] = json.loads((folder / _LIST).read_text())
     tracks = [Track(**track) for track in about["tracks"]]
     return Tracks(folder, about["frames"], tracks)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from clearswap.machinery.tracks import Track, Tracks
 # A face further than this from a person's average is somebody else's; see `_STRANGE` in `persons.py`.
 LIMIT = 0.56
 _LOOKS = 5  # in a row whose median says that a track goes on as another person
+
+
+Faces: TypeAlias = Literal["match", "largest", "all"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class WhoConfig:
         like: A picture of the person to match instead; the largest face in it counts.
     """
 
-    faces: Literal["match", "largest", "all"] = "match"
+    faces: Faces = "match"
     like: Path | None = None
 
 
@@ -49,18 +52,13 @@ class Stretch:
 class Choice:
     """Says of each frame which of its tracks are replaced."""
 
-    def __init__(self, tracks: Tracks, faces: Literal["match", "largest", "all"]) -> None:
-        self._faces = faces
+    def __init__(self, tracks: Tracks, faces: Faces) -> None:
+        self._faces: Faces = faces
         self.stretches = {track.number: stretches(track) for track in tracks.tracks}
 
     def __call__(self, frame: int, found: Mapping[int, Points]) -> list[int]:
         """The tracks to replace among those `found` in a frame, with their landmarks (468, 2)."""
-        if self._faces == "all":
-            return list(found)
-        if self._faces == "largest":
-            return sorted(found, key=lambda number: _size(found[number]))[-1:]
-        near = {number: self.distance(number, frame) for number in found}
-        return sorted((number for number in found if near[number] < LIMIT), key=lambda number: near[number])[:1]
+        return pick(found, {number: self.distance(number, frame) for number in found}, self._faces)
 
     def distance(self, number: int, frame: int) -> float:
         """How far a track's person is from the one looked for in a frame."""
@@ -71,6 +69,18 @@ class Choice:
     def nearest(self) -> float:
         """How near anybody in the clip comes to the person looked for."""
         return min((part.distance for own in self.stretches.values() for part in own), default=float("inf"))
+
+
+def pick(found: Mapping[int, Points], near: Mapping[int, float], faces: Faces) -> list[int]:
+    """Which of the faces `found` in a frame, landmarks (468, 2), are replaced; `near`: how far each is from the person.
+
+    A person is in a frame once at most, so no more than one face matches.
+    """
+    if faces == "all":
+        return list(found)
+    if faces == "largest":
+        return sorted(found, key=lambda number: _size(found[number]))[-1:]
+    return sorted((number for number in found if near[number] < LIMIT), key=lambda number: near[number])[:1]
 
 
 def stretches(track: Track) -> list[Stretch]:

@@ -1,35 +1,44 @@
 """Convert: put a person's face into videos, pictures, or folders of either.
 
-Four stages overlap for a video: decode, track, swap, encode. What is written carries signed Content Credentials.
+A video is gone through twice. First its faces are found and followed (`machinery/find.py`), so that it is known who is
+where before anything is changed. Then decoding, swapping and encoding overlap, segment by segment
+(`machinery/segments.py`). What is written carries signed Content Credentials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from clearswap.core.align import Frame
+from clearswap.core.align import Points
 from clearswap.core.mask import MaskConfig
 from clearswap.core.model import Side
+from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.errors import InputError, OutputError
 from clearswap.machinery import checkpoint, credentials
-from clearswap.machinery.bridge import followed
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.device import used_device
-from clearswap.machinery.encoder import EncodeConfig, VideoWriter
+from clearswap.machinery.encoder import EncodeConfig, require_encoder
+from clearswap.machinery.find import Likeness, find_faces, person_in
 from clearswap.machinery.identity import Identity, load_or_make
 from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
+from clearswap.machinery.segments import Segments
 from clearswap.machinery.sources import list_sources
 from clearswap.machinery.stages import ahead, batched
-from clearswap.machinery.tracker import Face, TrackConfig, Tracker
-from clearswap.machinery.video import VideoFrame, probe
+from clearswap.machinery.tracker import TrackConfig, Tracker
+from clearswap.machinery.tracks import Tracks, read_tracks
+from clearswap.machinery.video import VideoFrame, probe, read_frames
+from clearswap.machinery.who import LIMIT, Choice, WhoConfig, pick
 from clearswap.machinery.whole import output_errors, whole_file
+from clearswap.machinery.work import fingerprint, work_of, working_folder
 from clearswap.progress import Progress, Report, silent
 
 _BATCH = 8  # frames that are swapped together
@@ -39,25 +48,27 @@ _BATCH = 8  # frames that are swapped together
 class Converted:
     """What was done."""
 
-    files: int
-    frames: int
-    swapped: int
-    without_face: int
-    sound: str
+    files: int = 0
+    frames: int = 0
+    swapped: int = 0
+    without_face: int = 0
+    others: int = 0  # frames in which all faces are other people's
+    sound: str = "none"
 
     def __str__(self) -> str:
         sound = f"; sound {self.sound}" if self.sound != "none" else ""
-        changed = f"{self.swapped} of {self.frames} frames swapped"
-        return f"{changed}; {self.without_face} frames had no face and are unchanged{sound}."
+        others = f", {self.others} only other people's" if self.others else ""
+        unchanged = f"{self.without_face} frames had no face{others} and are unchanged"
+        return f"{self.swapped} of {self.frames} frames swapped; {unchanged}{sound}."
 
     def __add__(self, other: Converted) -> Converted:
-        sound = self.sound if other.sound == "none" else other.sound
         return Converted(
             self.files + other.files,
             self.frames + other.frames,
             self.swapped + other.swapped,
             self.without_face + other.without_face,
-            sound,
+            self.others + other.others,
+            self.sound if other.sound == "none" else other.sound,
         )
 
 
@@ -68,10 +79,14 @@ class _Tools:
     swapper: Swapper
     detector: Detector
     mesh: Mesh
+    likeness: Likeness | None
+    who: WhoConfig
     tracking: TrackConfig
+    smoothing: SteadyConfig
     encoding: EncodeConfig
     identity: Identity
     report: Report
+    resume: bool
 
     def tracker(self) -> Tracker:
         return Tracker(self.tracking, self.detector, self.mesh)
@@ -83,41 +98,60 @@ def convert(
     output: Path | str,
     *,
     to: Side,
+    who: WhoConfig = WhoConfig(),
     mask: MaskConfig = MaskConfig(),
     blend: BlendConfig = BlendConfig(),
     tracking: TrackConfig = TrackConfig(),
+    smoothing: SteadyConfig = SteadyConfig(),
     encoding: EncodeConfig = EncodeConfig(),
+    resume: bool = False,
     report: Report = silent,
 ) -> Converted:
-    """Replace the faces in `source` by that of person `to` ("a" or "b") of `model`, into `output`.
+    """Replace a person's face in `source` by that of person `to` ("a" or "b") of `model`, into `output`.
 
-    A video keeps its size, frame times and sound; frames without a face pass through and are counted. A folder
-    becomes a folder of the same names. Outputs appear whole or not at all. Raises `InputError` (also when there
-    is no face in the whole of `source`), `ModelError`, `OutputError`, `FaceModelsMissing`.
+    Whose face is replaced, `who` says: that of the model's other person, wherever they are, unless told otherwise. A
+    video keeps its size, frame times and sound; frames without that face pass through and are counted. A folder
+    becomes a folder of the same names. Outputs appear whole or not at all; with `resume`, a video whose conversion was
+    stopped or killed goes on after the last finished segment. Raises `InputError` (also when there is nobody to replace
+    in the whole of `source`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
     """
     pairs = _pair(Path(source), Path(output))
     device = used_device()
     config, net = checkpoint.load_network(Path(model), device)
+    detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
+    likeness = _likeness(Path(model), who, to, Tracker(tracking, detector, mesh), report)
+    if who.faces == "match" and likeness is None:
+        who = WhoConfig(faces="largest")
+    swapper = Swapper(drawer(net, to), config, device, mask, blend)
     tools = _Tools(
-        Swapper(drawer(net, to), config, device, mask, blend),
-        Detector(size=tracking.detect_size, threshold=tracking.threshold),
-        Mesh(),
-        tracking,
-        encoding,
-        load_or_make(),
-        report,
+        *(swapper, detector, mesh, likeness, who, tracking, smoothing, encoding, load_or_make(), report, resume)
     )
-    done = Converted(0, 0, 0, 0, "none")
+    settings = [to, who, mask, blend, tracking, smoothing, encoding]
+    done = Converted()
     for given, wanted in pairs:
-        alone = len(pairs) == 1
-        done += (
-            _convert_picture(given, wanted, tools, alone)
-            if is_picture(given)
-            else _convert_video(given, wanted, tools, alone)
-        )
+        if is_picture(given):
+            done += _convert_picture(given, wanted, tools, alone=len(pairs) == 1)
+        else:
+            files = [fingerprint(given), fingerprint(Path(model) / checkpoint.FILE)]
+            about = {"files": files, "settings": [repr(setting) for setting in settings]}
+            done += _convert_video(given, wanted, tools, about, alone=len(pairs) == 1)
     if not done.swapped:
-        raise InputError(f"No face was found in {source} ({done.frames} frames).")
+        raise _nobody(Path(source), done, None)
     return done
+
+
+def _likeness(model: Path, who: WhoConfig, to: Side, tracker: Tracker, report: Report) -> Likeness | None:
+    """What tells the person to replace from others; None where nobody is looked for or known."""
+    if who.faces != "match":
+        return None
+    if who.like is not None:
+        return Likeness(person_in(who.like, tracker))
+    known = checkpoint.read_persons(model).get("b" if to == "a" else "a")
+    if known is None:
+        note = f"{model} does not know who its persons are, so the largest face of each frame is replaced"
+        report(Progress("convert", note=note))
+        return None
+    return Likeness(known.numpy())
 
 
 def _pair(source: Path, output: Path) -> list[tuple[Path, Path]]:
@@ -145,57 +179,90 @@ def _checked_pairs(source: Path, files: list[Path], output: Path) -> list[tuple[
     return pairs
 
 
-def _convert_video(source: Path, output: Path, tools: _Tools, alone: bool) -> Converted:
+def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, Any], *, alone: bool) -> Converted:
     info = probe(source)
-    frames = followed(source, tools.tracker())
-    swapped = without = total = 0
-    with _signed(output, source, tools.identity) as unsigned:
-        with output_errors(output), VideoWriter(unsigned, info, tools.encoding) as writer:
-            for frame, found in ahead(_swap(frames, tools.swapper)):
-                writer.write(frame)
-                total, swapped, without = total + 1, swapped + bool(found), without + (not found)
-                values = {"no face": without}
-                tools.report(Progress(f"convert {source.name}", total, info.frames, values=values))
-        _refuse_faceless(source, swapped or not alone, total)
-    return Converted(1, total, swapped, without, writer.sound)
+    require_encoder(info, tools.encoding)
+    work = work_of(output)
+    with whole_file(output) as signed, working_folder(work, about, resume=tools.resume) as going_on:
+        if going_on and (tracks := read_tracks(work)) is not None:
+            tools.report(Progress("convert", note=f"going on with {output} where an earlier run was stopped"))
+        else:
+            tracks = find_faces(source, info.frames, tools.tracker(), work, tools.likeness, tools.report)
+        choice = Choice(tracks, tools.who.faces)
+        done = _counted(tracks, choice)
+        if alone and not done.swapped:
+            raise _nobody(source, done, choice.nearest)
+        segments = Segments(work, info, tools.encoding)
+        placed = _placed(tracks, choice, tools.smoothing, segments.frames)
+        frames = islice(read_frames(source), segments.frames, None)
+        with closing(ahead(_swap(ahead(frames), placed, tools.swapper))) as swapped:
+            segments.write(_reported(swapped, segments.frames, done, source, tools.report))
+        unsigned = work / f"unsigned{output.suffix}"
+        done = replace(done, sound=segments.join(unsigned))
+        credentials.sign(unsigned, signed, source, tools.identity)
+    return done
 
 
-def _convert_picture(source: Path, output: Path, tools: _Tools, alone: bool) -> Converted:
+def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) -> Converted:
     picture, alpha = read_picture(source), read_alpha(source)
     found = tools.tracker()(picture)
-    _refuse_faceless(source, bool(found) or not alone, 1)
-    result = tools.swapper([picture], [[face.landmarks for face in found]])[0]
+    near = dict(enumerate(tools.likeness(picture, found) if tools.likeness else []))
+    chosen = pick({i: face.landmarks for i, face in enumerate(found)}, near, tools.who.faces)
+    done = Converted(1, 1, int(bool(chosen)), int(not found), int(bool(found) and not chosen))
+    if alone and not chosen:
+        raise _nobody(source, done, min(near.values(), default=None))
+    result = tools.swapper([picture], [[found[i].landmarks for i in chosen]])[0]
     if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
         result = np.dstack([result, alpha])
-    with _signed(output, source, tools.identity) as unsigned:
-        unsigned.write_bytes(encode_picture(result, output.suffix))
-    tools.report(Progress(f"convert {source.name}", 1, 1))
-    return Converted(1, 1, int(bool(found)), int(not found), "none")
-
-
-@contextmanager
-def _signed(output: Path, source: Path, identity: Identity) -> Generator[Path]:
-    """Yield a path to write to; when the block ends well the file is signed and appears as `output`."""
     with whole_file(output) as signed:
         unsigned = signed.with_name(f"{signed.stem}-unsigned{signed.suffix}")
         try:
-            yield unsigned
-            credentials.sign(unsigned, signed, source, identity)
+            unsigned.write_bytes(encode_picture(result, output.suffix))
+            credentials.sign(unsigned, signed, source, tools.identity)
         finally:
             unsigned.unlink(missing_ok=True)
+    tools.report(Progress(f"convert {source.name}", 1, 1))
+    return done
 
 
-def _swap(
-    tracked: Iterator[tuple[VideoFrame, list[Face]]], swapper: Swapper
-) -> Iterator[tuple[VideoFrame, list[Face]]]:
-    """Each frame with its new face, and the faces found in the old one."""
-    for batch in batched(tracked, _BATCH):
-        landmarks = [[face.landmarks for face in found] for _, found in batch]
-        pictures: list[Frame] = swapper([frame.picture for frame, _ in batch], landmarks)
-        for (frame, found), picture in zip(batch, pictures, strict=True):
-            yield VideoFrame(picture, frame.index, frame.pts, frame.duration, frame.time), found
+def _counted(tracks: Tracks, choice: Choice) -> Converted:
+    """What a video's conversion will have done."""
+    swapped = without = 0
+    for frame, found in enumerate(tracks.all(0)):
+        swapped, without = swapped + bool(choice(frame, found)), without + (not found)
+    return Converted(1, tracks.frames, swapped, without, tracks.frames - swapped - without)
 
 
-def _refuse_faceless(source: Path, fine: bool | int, frames: int) -> None:
-    if not fine:
-        raise InputError(f"No face was found in {source} ({frames} frames); nothing was written.")
+def _placed(tracks: Tracks, choice: Choice, smoothing: SteadyConfig, start: int) -> Iterator[list[Points]]:
+    """The landmarks of the faces to replace, for each frame from `start` on."""
+    for frame, found in enumerate(tracks.all(start, smoothing), start):
+        yield [found[number] for number in choice(frame, found)]
+
+
+def _swap(frames: Iterator[VideoFrame], placed: Iterator[list[Points]], swapper: Swapper) -> Iterator[VideoFrame]:
+    """Each frame with its new faces."""
+    for batch in batched(zip(frames, placed, strict=False), _BATCH):
+        pictures = swapper([frame.picture for frame, _ in batch], [found for _, found in batch])
+        for (frame, _), picture in zip(batch, pictures, strict=True):
+            yield replace(frame, picture=picture)
+
+
+def _reported(
+    frames: Iterator[VideoFrame], start: int, will: Converted, source: Path, report: Report
+) -> Iterator[VideoFrame]:
+    """The same frames; says where they are."""
+    for done, frame in enumerate(frames, start + 1):
+        yield frame
+        values = {"no face": will.without_face}
+        report(Progress(f"convert {source.name}", done, will.frames, values=values))
+
+
+def _nobody(source: Path, done: Converted, nearest: float | None) -> InputError:
+    """Why nothing was replaced."""
+    if not done.others:
+        return InputError(f"No face was found in {source} ({done.frames} frames); nothing was written.")
+    near = "" if nearest is None else f" (the nearest is {nearest:.2f} away, {LIMIT} is the most)"
+    return InputError(
+        f"None of the faces in {source} is the person's that the model knows{near}; nothing was written. "
+        "--faces largest replaces the largest face, whoever it is, and --like PICTURE says who it is."
+    )

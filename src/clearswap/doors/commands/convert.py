@@ -10,10 +10,12 @@ from rich.console import Console
 
 import clearswap
 from clearswap.core.mask import MaskConfig
+from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig
 from clearswap.doors.bar import progress_bar
 from clearswap.machinery.encoder import EncodeConfig
 from clearswap.machinery.tracker import TrackConfig
+from clearswap.machinery.who import WhoConfig
 
 
 def convert(
@@ -22,10 +24,13 @@ def convert(
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     to: Literal["a", "b"],
+    who: Annotated[WhoConfig, Parameter(name="*")] = WhoConfig(),
     mask: Annotated[MaskConfig, Parameter(name="*")] = MaskConfig(),
     blend: Annotated[BlendConfig, Parameter(name="*")] = BlendConfig(),
     tracking: Annotated[TrackConfig, Parameter(name="*")] = TrackConfig(),
+    smoothing: Annotated[SteadyConfig, Parameter(name="*")] = SteadyConfig(),
     encoding: Annotated[EncodeConfig, Parameter(name="*")] = EncodeConfig(),
+    resume: bool = False,
 ) -> None:
     """Put the face of person a or b into a video, a picture, or a folder of either.
 
@@ -39,10 +44,21 @@ def convert(
         The file (or, for a folder, the folder) to write: .mp4, .mov, .png, .jpg.
     to
         Whose face is put in: the person of the first (a) or the second (b) face set in training.
+    resume
+        Go on with a video whose conversion was stopped or killed, after the last finished ten seconds or so.
     """
     console = Console()
     with progress_bar(console) as report:
         done = clearswap.convert(
-            model, source, output, to=to, mask=mask, blend=blend, tracking=tracking, encoding=encoding, report=report
+            *(model, source, output),
+            to=to,
+            who=who,
+            mask=mask,
+            blend=blend,
+            tracking=tracking,
+            smoothing=smoothing,
+            encoding=encoding,
+            resume=resume,
+            report=report,
         )
     console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)
