@@ -23,9 +23,10 @@ OPTIONS = {
     "extract": ["--output", "-o", "--size", "--every", "--threshold", "--min-size", "--faces", "--detect-every"],
     "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"]
     + ["--hold-out", "--until-flat"],
-    "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"],
+    "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"]
+    + ["--like", "--smooth", "--encoder", "--resume"],
     "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"],
-    "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst", "--faces"],
+    "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst"],
     "demo": ["--output", "-o", "--minutes", "--iterations"],
     "models install": ["pip packages"],
 }

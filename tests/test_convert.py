@@ -37,6 +37,8 @@ from makers import (
     write_clip,
 )
 
+ANYONE = clearswap.WhoConfig(faces="largest")  # the model knows other people than the real clips show
+
 
 @dataclass(frozen=True)
 class Swapped:
@@ -49,7 +51,7 @@ class Swapped:
 
 
 def swap_clip(model: Path, source: Path, output: Path) -> Swapped:
-    done = clearswap.convert(model, source, output, to="a")
+    done = clearswap.convert(model, source, output, to="a", who=ANYONE)
     hulls: list[Picture | None] = []
     for frame, faces in track(read_frames(source), make_tracker(TrackConfig())):
         area = np.zeros(frame.picture.shape[:2], np.uint8)
@@ -81,7 +83,7 @@ def test_size_rate_length_and_frame_times_stay(swapped: Swapped) -> None:
     assert output.rate == source.rate
     assert ticks_of(swapped.output) == ticks_of(swapped.source)
     assert length(swapped.output) == length(swapped.source)
-    assert swapped.done == Converted(1, source.frames, source.frames, 0, "copied")
+    assert swapped.done == Converted(1, source.frames, source.frames, 0, 0, "copied")
 
 
 def length(path: Path) -> Fraction:
@@ -146,16 +148,16 @@ def test_nothing_but_the_output_is_left(swapped: Swapped) -> None:
 
 def test_the_chosen_person_is_drawn(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     picture = save_picture(tmp_path / "face.png", pictures_of(swapped.source)[0])
-    clearswap.convert(model, picture, tmp_path / "a.png", to="a")
-    clearswap.convert(model, picture, tmp_path / "b.png", to="b")
+    clearswap.convert(model, picture, tmp_path / "a.png", to="a", who=ANYONE)
+    clearswap.convert(model, picture, tmp_path / "b.png", to="b", who=ANYONE)
     assert psnr(read_picture(tmp_path / "a.png"), read_picture(tmp_path / "b.png")) < 50
 
 
 def test_frames_without_a_face_pass_through_and_are_counted(model: Path, footage: Footage, tmp_path: Path) -> None:
     # frames 84..107 of the clip: the man appears in 96, the 13th of these 24
     clip = cut_clip(footage("noface_face.mov"), tmp_path / "appears.mp4", 84, 108)
-    done = clearswap.convert(model, clip, tmp_path / "out.mp4", to="a")
-    assert done == Converted(1, 24, 12, 12, "none")
+    done = clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", who=ANYONE)
+    assert done == Converted(1, 24, 12, 12, 0, "none")
     assert "12 of 24 frames swapped; 12 frames had no face and are unchanged." in str(done)
     before, after = pictures_of(clip), pictures_of(tmp_path / "out.mp4")
     assert min(psnr(before[i], after[i]) for i in range(12)) > 40
@@ -164,21 +166,21 @@ def test_frames_without_a_face_pass_through_and_are_counted(model: Path, footage
 def test_a_clip_without_any_face_is_refused_and_nothing_written(model: Path, footage: Footage, tmp_path: Path) -> None:
     clip = cut_clip(footage("no_face.mp4"), tmp_path / "sky.mp4", 0, 6)
     with pytest.raises(clearswap.InputError, match=r"No face was found in .*sky.mp4 \(6 frames\)"):
-        clearswap.convert(model, clip, tmp_path / "out" / "sky.mp4", to="a")
+        clearswap.convert(model, clip, tmp_path / "out" / "sky.mp4", to="a", who=ANYONE)
     assert [name for name in left_behind(tmp_path) if name.endswith("mp4")] == ["sky.mp4"]
 
 
 def test_quicktime_output_is_signed_too(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     clip = head_of_clip(swapped.source, tmp_path / "clip.mp4", 6)
-    clearswap.convert(model, clip, tmp_path / "out.mov", to="a")
+    clearswap.convert(model, clip, tmp_path / "out.mov", to="a", who=ANYONE)
     assert credentials.read(tmp_path / "out.mov", load_or_make())["state"] == "Trusted"
     assert sound_packets(tmp_path / "out.mov") == sound_packets(clip)
 
 
 def test_a_swap_of_a_swap_keeps_the_first_ones_credentials(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     picture = save_picture(tmp_path / "face.png", pictures_of(swapped.source)[0])
-    clearswap.convert(model, picture, tmp_path / "once.png", to="a")
-    clearswap.convert(model, tmp_path / "once.png", tmp_path / "twice.png", to="b")
+    clearswap.convert(model, picture, tmp_path / "once.png", to="a", who=ANYONE)
+    clearswap.convert(model, tmp_path / "once.png", tmp_path / "twice.png", to="b", who=ANYONE)
     said = credentials.read(tmp_path / "twice.png", load_or_make())
     assert (said["state"], said["generated"]) == ("Trusted", True)
 
@@ -195,8 +197,8 @@ def test_pictures_of_every_kind(model: Path, footage: Footage, tmp_path: Path, n
     given = {"rgba": np.dstack([pixels, alpha]), "grey": grey, "grey16": grey.astype(np.uint16) * 257}
     source = save_picture(tmp_path / name, given.get(name.split(".")[0], pixels))
     output = tmp_path / f"out {name}"
-    done = clearswap.convert(model, source, output, to="a")
-    assert done == Converted(1, 1, 1, 0, "none")
+    done = clearswap.convert(model, source, output, to="a", who=ANYONE)
+    assert done == Converted(1, 1, 1, 0, 0, "none")
     before, after = read_picture(source), read_picture(output)
     changed = (before != after).any(2)
     assert after.shape == before.shape
@@ -217,9 +219,9 @@ def test_a_folder_becomes_a_folder_of_the_same_names(model: Path, footage: Foota
     save_picture(given / "two.jpg", frames[20])
     save_picture(given / "sky.png", pictures_of(footage("no_face.mp4"))[0])
     write_clip(given / "clip.mp4", 4, size=(640, 360), picture=lambda i, _w, _h: frames[i])
-    done = clearswap.convert(model, given, wanted, to="a")
+    done = clearswap.convert(model, given, wanted, to="a", who=ANYONE)
     assert left_behind(wanted) == ["clip.mp4", "one.png", "sky.png", "two.jpg"]
-    assert done == Converted(4, 7, 6, 1, "none")
+    assert done == Converted(4, 7, 6, 1, 0, "none")
     assert np.array_equal(read_picture(given / "sky.png"), read_picture(wanted / "sky.png"))
     assert all(credentials.read(path, load_or_make())["state"] == "Trusted" for path in wanted.iterdir())
 
@@ -239,14 +241,14 @@ def test_an_output_that_cannot_be_signed_is_refused(
 def test_the_input_is_never_overwritten(model: Path, swapped: Swapped) -> None:
     before = swapped.source.read_bytes()
     with pytest.raises(clearswap.OutputError, match="is the input itself"):
-        clearswap.convert(model, swapped.source, swapped.source, to="a")
+        clearswap.convert(model, swapped.source, swapped.source, to="a", who=ANYONE)
     assert swapped.source.read_bytes() == before
 
 
 def test_all_faces_of_a_frame_can_be_swapped(model: Path, footage: Footage, tmp_path: Path) -> None:
     face = pictures_of(footage("single_face.mp4"))[0]
     save_picture(tmp_path / "twins.png", np.hstack([face, face]))
-    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "one.png", to="a")
+    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "one.png", to="a", who=ANYONE)
     every = clearswap.WhoConfig(faces="all")
     clearswap.convert(model, tmp_path / "twins.png", tmp_path / "all.png", to="a", who=every)
     before = read_picture(tmp_path / "twins.png")
@@ -261,26 +263,27 @@ def test_no_mask_no_colour_no_change_of_others(model: Path, swapped: Swapped, tm
     """The options reach the pixels: a mask shrunk to nothing changes nothing, colour matching changes the face."""
     picture = save_picture(tmp_path / "face.png", pictures_of(swapped.source)[0])
     nothing = clearswap.MaskConfig(shrink=0.6)
-    clearswap.convert(model, picture, tmp_path / "nothing.png", to="a", mask=nothing)
+    clearswap.convert(model, picture, tmp_path / "nothing.png", to="a", who=ANYONE, mask=nothing)
     assert np.array_equal(read_picture(picture), read_picture(tmp_path / "nothing.png"))
-    clearswap.convert(model, picture, tmp_path / "matched.png", to="a")
-    clearswap.convert(model, picture, tmp_path / "raw.png", to="a", blend=clearswap.BlendConfig(colour=0))
+    clearswap.convert(model, picture, tmp_path / "matched.png", to="a", who=ANYONE)
+    clearswap.convert(model, picture, tmp_path / "raw.png", to="a", who=ANYONE, blend=clearswap.BlendConfig(colour=0))
     assert not np.array_equal(read_picture(tmp_path / "matched.png"), read_picture(tmp_path / "raw.png"))
 
 
 def test_progress_counts_every_frame(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     clip = head_of_clip(swapped.source, tmp_path / "clip.mp4", 12)
     seen: list[clearswap.Progress] = []
-    clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", report=seen.append)
+    clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", who=ANYONE, report=seen.append)
     frames = probe(clip).frames
-    assert [event.done for event in seen if not event.note] == list(range(1, frames + 1))
+    for stage in ("look through clip.mp4", "convert clip.mp4"):
+        assert [event.done for event in seen if event.stage == stage] == list(range(1, frames + 1))
     assert {event.total for event in seen} == {frames}
 
 
 def test_the_same_input_gives_the_same_pixels(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     clip = head_of_clip(swapped.source, tmp_path / "clip.mp4", 6)
     for name in ("one.mp4", "two.mp4"):
-        clearswap.convert(model, clip, tmp_path / name, to="a")
+        clearswap.convert(model, clip, tmp_path / name, to="a", who=ANYONE)
     for one, two in zip(pictures_of(tmp_path / "one.mp4"), pictures_of(tmp_path / "two.mp4"), strict=True):
         assert np.array_equal(one, two)
 

@@ -17,7 +17,8 @@ from clearswap.machinery.tracks import Tracks, TrackWriter
 from clearswap.progress import Progress, Report
 
 _LOOK = 10  # frames between two looks at who it is
-_NEAR = 1.0  # faces whose middles are less than so many of their sizes apart may cross: then each frame is looked at
+_NEAR = 1.0  # faces whose middles are less than so many of their sizes apart may cross: then each frame is looked at,
+_AFTER = 15  # and so many after: the tracker may have taken the one for the other
 
 
 class Likeness:
@@ -49,10 +50,11 @@ def find_faces(
     """Write the faces of a clip of `frames` frames into `folder`. Raises `InputError` where it cannot be decoded."""
     writer = TrackWriter(folder)
     looked: dict[int, int] = {}  # when each track was looked at last
+    crowded: dict[int, int] = {}  # and when it was near another
     for done, (frame, faces) in enumerate(followed(clip, tracker), 1):
-        due = [
-            face for face in faces if done - looked.get(face.track, -_LOOK) >= (1 if _crowded(face, faces) else _LOOK)
-        ]
+        crowded |= {face.track: done for face in faces if _crowded(face, faces)}
+        gaps = {n: 1 if done - crowded.get(n, -_AFTER) < _AFTER else _LOOK for n in (face.track for face in faces)}
+        due = [face for face in faces if done - looked.get(face.track, -_LOOK) >= gaps[face.track]]
         distances = likeness(frame.picture, due) if likeness else []
         looks = dict(zip((face.track for face in due), distances, strict=False))
         looked |= dict.fromkeys(looks, done)

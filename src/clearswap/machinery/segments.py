@@ -18,6 +18,7 @@ from clearswap.machinery.encoder import EncodeConfig, PictureTrack
 from clearswap.machinery.sound import SoundCopy
 from clearswap.machinery.video import VideoFrame, VideoInfo, open_video
 from clearswap.machinery.whole import whole_file
+from clearswap.machinery.work import PIECES
 
 LENGTH = 250  # frames in a segment: as many as x264 has between two key frames at most, so none are added
 
@@ -38,7 +39,7 @@ class Segments:
         number = len(self._files())
         while (first := next(frames, None)) is not None:
             with (
-                whole_file(self._folder / f"segment_{number:06d}_{first.pts}.mp4") as partial,
+                whole_file(self._folder / f"{PIECES}{number:06d}_{first.pts}.mp4") as partial,
                 av.open(str(partial), "w") as out,
             ):
                 track = PictureTrack(out, self._info, self._config, first.pts)
@@ -75,4 +76,4 @@ class Segments:
                     yield packet
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("segment_*.mp4"))
+        return sorted(self._folder.glob(f"{PIECES}*.mp4"))

@@ -12,6 +12,7 @@ from typing import Any
 from clearswap.errors import ClearswapError, OutputError
 from clearswap.machinery.whole import whole_file
 
+PIECES = "segment_"  # what finished pieces of the work begin with
 _ABOUT = "run.json"
 
 
@@ -31,8 +32,8 @@ def working_folder(folder: Path, about: Mapping[str, Any], *, resume: bool) -> G
     """Have `folder` for as long as the block lasts; yields whether it holds what a run that was stopped has done.
 
     `about`: all that the work depends on; what was done with other settings is of no use. The folder goes when the
-    block ends well, or with an error that will not go away. It stays when the program is stopped or killed, and when
-    what went wrong is the place to write to: room can be made.
+    block ends well, or with an error that will not go away. It stays where a piece is finished and the program stopped
+    or killed, or the place to write to full: room can be made.
     """
     known = json.loads(json.dumps(about, default=str))
     going_on = resume and (folder / _ABOUT).is_file() and json.loads((folder / _ABOUT).read_text()) == known
@@ -44,11 +45,9 @@ def working_folder(folder: Path, about: Mapping[str, Any], *, resume: bool) -> G
     stays = False
     try:
         yield going_on
-    except KeyboardInterrupt:
-        stays = True
-        raise
-    except (ClearswapError, OSError) as error:
-        stays = isinstance(error, (OutputError, OSError)) and any(folder.glob("segment_*"))
+    except (KeyboardInterrupt, ClearswapError, OSError) as error:
+        mendable = isinstance(error, (KeyboardInterrupt, OutputError, OSError))
+        stays = mendable and any(folder.glob(f"{PIECES}*"))
         raise
     finally:
         if not stays:

@@ -7,8 +7,8 @@ where before anything is changed. Then decoding, swapping and encoding overlap, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -183,7 +183,11 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
     info = probe(source)
     require_encoder(info, tools.encoding)
     work = work_of(output)
-    with whole_file(output) as signed, working_folder(work, about, resume=tools.resume) as going_on:
+    with (
+        whole_file(output) as signed,
+        _advice(work, tools.report),
+        working_folder(work, about, resume=tools.resume) as going_on,
+    ):
         if going_on and (tracks := read_tracks(work)) is not None:
             tools.report(Progress("convert", note=f"going on with {output} where an earlier run was stopped"))
         else:
@@ -198,9 +202,24 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
         with closing(ahead(_swap(ahead(frames), placed, tools.swapper))) as swapped:
             segments.write(_reported(swapped, segments.frames, done, source, tools.report))
         unsigned = work / f"unsigned{output.suffix}"
-        done = replace(done, sound=segments.join(unsigned))
-        credentials.sign(unsigned, signed, source, tools.identity)
+        try:
+            done = replace(done, sound=segments.join(unsigned))
+            credentials.sign(unsigned, signed, source, tools.identity)
+        finally:
+            unsigned.unlink(missing_ok=True)
     return done
+
+
+@contextmanager
+def _advice(work: Path, report: Report) -> Generator[None]:
+    """Where the block ends early and leaves something to go on with, say how."""
+    try:
+        yield
+    except (KeyboardInterrupt, OutputError, OSError):
+        if work.exists():
+            note = f"what is done so far is kept in {work}; the same command with --resume goes on from there"
+            report(Progress("convert", note=note))
+        raise
 
 
 def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) -> Converted:

@@ -11,6 +11,7 @@ from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.faceset import INDEX
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.train_loop import TrainConfig
+from clearswap.machinery.who import WhoConfig
 from clearswap.machinery.whole import output_errors
 from clearswap.progress import Progress, Report, silent
 from clearswap.verbs.convert import Converted, convert
@@ -48,6 +49,7 @@ def swap(
     work: Path | str | None = None,
     training: TrainConfig = TrainConfig(minutes=10),
     tracking: TrackConfig = TrackConfig(),
+    who: WhoConfig = WhoConfig(),
     report: Report = silent,
     stop: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
@@ -71,7 +73,7 @@ def swap(
             report(Progress("extract", note=f"{faces} is there already and is kept"))
     if _needs_training(folders.model, training):
         train(folders.faces_a, folders.faces_b, folders.model, config=training, report=report, stop=stop, pause=pause)
-    return convert(folders.model, b, target, to="a", tracking=tracking, report=report)
+    return convert(folders.model, b, target, to="a", who=who, tracking=tracking, resume=True, report=report)
 
 
 def _needs_training(model: Path, training: TrainConfig) -> bool:

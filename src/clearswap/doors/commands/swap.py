@@ -14,6 +14,7 @@ from clearswap.doors.bar import progress_bar
 from clearswap.doors.keys import keys_pressed
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.train_loop import TrainConfig
+from clearswap.machinery.who import WhoConfig
 
 
 def swap(
@@ -24,6 +25,7 @@ def swap(
     work: Path | None = None,
     training: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),
     tracking: Annotated[TrackConfig, Parameter(name="*")] = TrackConfig(),
+    who: Annotated[WhoConfig, Parameter(name="*")] = WhoConfig(),
 ) -> None:
     """Extract, train and convert in one go: the video B with the face of the person in A.
 
@@ -44,6 +46,6 @@ def swap(
         console.print("training for 10 minutes (change it with --minutes or --iterations; Q ends it early)")
     with keys_pressed() as keys, progress_bar(console) as report:
         done = clearswap.swap(
-            a, b, output, work=work, training=training, tracking=tracking, report=report, stop=keys.stop
+            a, b, output, work=work, training=training, tracking=tracking, who=who, report=report, stop=keys.stop
         )
     console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,121 @@
+"""Who is replaced: in a scene of two people only the right one, through a cut and while they cross."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import clearswap
+from clearswap.core.cuts import Cuts
+from clearswap.core.model import Side
+from clearswap.machinery.tracks import Track
+from clearswap.machinery.video import read_frames
+from clearswap.machinery.who import LIMIT, stretches
+from conftest import Footage
+from makers import Picture, cut_clip, pictures_of, psnr, save_picture, write_clip
+
+SIDE, WIDTH, LENGTH = 320, 720, 150
+CUT, CROSS = 50, 100  # the frame at which the two change sides; the one in which they are face before face
+
+
+def place_of(frame: int) -> tuple[int, int]:
+    """Where persons a and b begin, from the left."""
+    left, right = 20, WIDTH - SIDE - 20
+    if frame < CUT:
+        return left, right
+    return right, left + max(0, min(frame - CROSS + 25, 50)) * (right - left) // 50  # b walks past a, before them
+
+
+def scene(a: list[Picture], b: list[Picture], frame: int) -> Picture:
+    picture = np.full((SIDE + 40, WIDTH, 3), 90 if frame < CUT else 170, np.uint8)
+    for start, person in zip(place_of(frame), (a, b), strict=True):
+        picture[20 : 20 + SIDE, start : start + SIDE] = person[frame]
+    return picture
+
+
+def face_at(start: int, margin: int = 80) -> NDArray[np.bool_]:
+    """The middle of the square of a person who begins at `start`."""
+    area = np.zeros((SIDE + 40, WIDTH), bool)
+    area[20 + margin : 20 + SIDE - margin, start + margin : start + SIDE - margin] = True
+    return area
+
+
+@pytest.fixture(scope="module")
+def two_people(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def small(side: str) -> list[Picture]:
+        frames = pictures_of(demo_clips / f"person_{side}.mp4")[:LENGTH]
+        middle = (frames[0].shape[1] - frames[0].shape[0]) // 2
+        return [
+            np.asarray(cv2.resize(f[:, middle : middle + len(f)], (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+            for f in frames
+        ]
+
+    a, b = small("a"), small("b")
+    path = tmp_path_factory.mktemp("two") / "two.mp4"
+    return write_clip(path, LENGTH, size=(WIDTH, SIDE + 40), picture=lambda i, _w, _h: scene(a, b, i))
+
+
+@pytest.mark.parametrize("to", ["a", "b"])
+def test_only_the_right_person_is_changed_in_every_frame(
+    model: Path, two_people: Path, tmp_path: Path, to: Side
+) -> None:
+    done = clearswap.convert(model, two_people, tmp_path / "out.mp4", to=to)
+    print(done)
+    wrong, missed = [], []
+    for frame, (before, after) in enumerate(
+        zip(pictures_of(two_people), pictures_of(tmp_path / "out.mp4"), strict=True)
+    ):
+        a, b = place_of(frame)
+        own, other = (b, a) if to == "a" else (a, b)
+        theirs, mine = face_at(other), face_at(own)
+        if to == "a":
+            theirs &= ~face_at(own, 0)  # b stands before a
+        hidden = to == "b" and (mine & face_at(b, 0)).any()
+        if theirs.any() and psnr(before, after, theirs) < 38:
+            wrong.append(frame)
+        if not hidden and psnr(before, after, mine) > 33:
+            missed.append(frame)
+    print(f"to {to}: wrong {wrong}, missed {missed}")
+    assert not wrong
+    assert not missed
+
+
+def looks(*distances: float) -> Track:
+    """A track of ten frames for each look."""
+    return Track(1, 0, 10 * len(distances) - 1, looks=[(10 * i, far) for i, far in enumerate(distances)])
+
+
+def test_a_track_is_decided_once_whatever_single_looks_say() -> None:
+    assert [part.distance < LIMIT for part in stretches(looks(0.3, 0.4, 0.7, 0.3, 0.65, 0.3, 0.4))] == [True]
+    assert [part.distance < LIMIT for part in stretches(looks(0.7, 0.7, 0.5, 0.7, 0.7))] == [False]
+    assert [(p.first, p.last) for p in stretches(looks(0.3, 0.3, 0.7))] == [(0, 29)]
+
+
+def test_a_track_that_goes_on_as_somebody_else_is_two_stretches() -> None:
+    parts = stretches(looks(0.3, 0.3, 0.4, 0.3, 0.7, 0.6, 0.7, 0.7))
+    assert [(part.first, part.last, part.distance < LIMIT) for part in parts] == [(0, 39, True), (40, 79, False)]
+
+
+def test_a_stranger_is_refused_in_one_sentence_and_swapped_on_demand(
+    model: Path, footage: Footage, tmp_path: Path
+) -> None:
+    clip = cut_clip(footage("single_face.mp4"), tmp_path / "man.mp4", 0, 12)
+    with pytest.raises(clearswap.InputError, match=r"None of the faces in .* is the person's that the model knows"):
+        clearswap.convert(model, clip, tmp_path / "out.mp4", to="a")
+    assert not (tmp_path / "out.mp4").exists()
+    like = save_picture(tmp_path / "him.png", pictures_of(footage("single_face.mp4"))[60])
+    done = clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", who=clearswap.WhoConfig(like=like))
+    assert (done.swapped, done.others) == (12, 0)
+    with pytest.raises(clearswap.InputError, match=r"No face was found in .*sky.png; give a picture that shows"):
+        sky = save_picture(tmp_path / "sky.png", pictures_of(footage("no_face.mp4"))[0])
+        clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", who=clearswap.WhoConfig(like=sky))
+
+
+def test_cuts_are_found_and_motion_is_none(two_people: Path, footage: Footage) -> None:
+    for clip, expected in ((two_people, [CUT]), (footage("carphone_pristine.mp4"), []), (footage("jwpIntro.mp4"), [])):
+        cuts = Cuts()
+        assert [frame.index for frame in read_frames(clip) if cuts(frame.picture)] == expected
