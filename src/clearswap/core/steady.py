@@ -37,12 +37,12 @@ class SteadyConfig:
 def steady(landmarks: NDArray[np.float32], config: SteadyConfig) -> NDArray[np.float32]:
     """The landmarks (T, N, 2) of one face in T successive frames, smoothed. The first and last have no pairs."""
     count = len(landmarks)
-    eyes = float(np.linalg.norm(landmarks[:, EYES[0]] - landmarks[:, EYES[1]], axis=-1).mean())
+    eyes = np.linalg.norm(landmarks[:, EYES[0]] - landmarks[:, EYES[1]], axis=-1)  # (T,)
     total, weights = landmarks.astype(np.float64), np.ones(count)
     for step in range(1, min(config.reach, (count - 1) // 2) + 1):
         own = landmarks[step:-step]
         middle = (landmarks[: -2 * step] + landmarks[2 * step :]) / 2
-        off = np.sqrt(((middle - own) ** 2).sum(-1).mean(-1)) / eyes  # (T - 2 step,)
+        off = np.sqrt(((middle - own) ** 2).sum(-1).mean(-1)) / eyes[step:-step]  # (T - 2 step,)
         weight = 2 * np.exp(-(step**2) / (2 * config.smooth**2)) * 0.5 ** ((off / config.movement) ** 2)
         total[step:-step] += weight[:, None, None] * middle
         weights[step:-step] += weight

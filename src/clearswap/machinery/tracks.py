@@ -128,7 +128,7 @@ def read_tracks(folder: Path) -> Tracks | None:
     if not (folder / _LIST).is_file():
         return None
     about: dict[str, Any] = json.loads((folder / _LIST).read_text())
-    tracks = [Track(**track) for track in about["tracks"]]
+    tracks = [Track(**track | {"looks": [(at, far) for at, far in track["looks"]]}) for track in about["tracks"]]
     return Tracks(folder, about["frames"], tracks)
 
 

@@ -88,9 +88,11 @@ def stretches(track: Track) -> list[Stretch]:
     if not track.looks:
         return [Stretch(track.first, track.last, float("inf"))]
     frames, distances = [at for at, _ in track.looks], np.array([far for _, far in track.looks])
-    reach = _LOOKS // 2
-    padded = np.pad(distances, reach, mode="edge")
-    same = [bool(np.median(padded[i : i + _LOOKS]) < LIMIT) for i in range(len(distances))]
+    last = len(distances) - 1
+    reach = [min(_LOOKS // 2, i, last - i) for i in range(last + 1)]  # no further to one side than to the other
+    same = [bool(np.median(distances[i - r : i + r + 1]) < LIMIT) for i, r in enumerate(reach)]
+    if last > 0:  # the first and last look stand alone, and one look may err
+        same[0], same[last] = same[1], same[last - 1]
     parts: list[Stretch] = []
     for _, group in groupby(range(len(frames)), key=lambda i: same[i]):
         run = list(group)
