@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ import clearswap
 from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.identity import load_or_make
 from clearswap.machinery.video import probe
-from makers import command, head_of_clip, left_behind, pictures_of, run
+from makers import command, head_of_clip, left_behind, pictures_of, run, sound_packets, write_clip
 
 KILLS = 10
 
@@ -92,6 +94,36 @@ def test_a_conversion_that_is_killed_leaves_no_half_output(model: Path, clip: Pa
     assert run("convert", model, clip, "-o", output, "--to", "a").code == 0
     assert_whole(output, clip)
     assert left_behind(folder) == ["out.mp4"]
+
+
+def test_a_conversion_that_is_killed_goes_on_and_comes_out_the_same(
+    model: Path, demo_clips: Path, tmp_path: Path
+) -> None:
+    """Three segments of 250 frames or less; killed until it is through, always going on."""
+    faces = [cv2.resize(face, (320, 240)) for face in pictures_of(demo_clips / "person_b.mp4")]
+    clip = write_clip(
+        tmp_path / "clip.mp4", 620, size=(320, 240), sound="aac", picture=lambda i, _w, _h: faces[i % len(faces)]
+    )
+    once, output, moments = tmp_path / "once.mp4", tmp_path / "out" / "out.mp4", random.Random(3)
+    assert run("convert", model, clip, "-o", once, "--to", "a").code == 0
+    arguments = command("convert", model, clip, "-o", output, "--to", "a", "--resume")
+    finished = 0
+    for _ in range(2):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(segments := list(output.parent.glob(".out.mp4.work/segment_*.mp4"))) <= finished:
+            assert process.poll() is None
+            time.sleep(0.02)
+        finished = len(segments)
+        time.sleep(moments.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+        assert not output.exists()
+    done = run("convert", model, clip, "-o", output, "--to", "a", "--resume")
+    assert "going on with" in done.out
+    for one, other in zip(pictures_of(once), pictures_of(output), strict=True):
+        assert np.array_equal(one, other)
+    assert sound_packets(once) == sound_packets(output) == sound_packets(clip)
+    assert left_behind(output.parent) == ["out.mp4"]
 
 
 def assert_whole(output: Path, clip: Path) -> None:

@@ -39,4 +39,6 @@ class Cuts:
 
 def shrunk(picture: Frame) -> NDArray[np.float32]:
     """A picture in 16x16 pixels: what is left when nothing in it can be recognised."""
-    return np.asarray(cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA), np.float32)
+    step = max(1, min(picture.shape[:2]) // 128)  # every so many pixels are enough: 0.1 ms a 720p frame, not 1.5
+    thinned = np.ascontiguousarray(picture[::step, ::step])
+    return np.asarray(cv2.resize(thinned, (16, 16), interpolation=cv2.INTER_AREA), np.float32)

@@ -31,14 +31,15 @@ class EncodeConfig:
         crf: Quality, 0 (lossless, or nearly) to 51 (worst). What was not swapped keeps a PSNR of at least 41 dB
             at 12 and 39 dB at 16 with x264 (worst frame of two clips), of which the way through RGB takes its share
             (45 dB alone).
-        encoder_preset: How much time the encoder takes for a smaller file.
+        encoder_preset: How much time the encoder takes for a smaller file. With x264, "fast" took twice as long as
+            "veryfast" for files of 0.93 to 1.05 times the size and 0.2 to 0.8 dB more.
     """
 
     encoder: Literal["x264", "x265", "av1", "nvenc"] = "x264"
     crf: int = 12
     encoder_preset: Literal[
         "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
-    ] = "fast"
+    ] = "veryfast"
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= 51:
