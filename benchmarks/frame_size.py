@@ -32,12 +32,12 @@ VERBS = ("extract", "convert")
 
 def cost(verb: str, clip: Path, folder: Path) -> tuple[float, float]:
     """Seconds of one run, by the clock and of the processor."""
-    every_face = TrackConfig(faces="all")
     begun, used = time.perf_counter(), time.process_time()
     if verb == "extract":
-        clearswap.extract([clip], folder / "faces", tracking=every_face)
+        clearswap.extract([clip], folder / "faces", config=clearswap.ExtractConfig(faces="all"))
     else:
-        clearswap.convert(folder / "model", clip, folder / "swapped.mp4", to="a", tracking=every_face)
+        everybody = clearswap.WhoConfig(faces="all")
+        clearswap.convert(folder / "model", clip, folder / "swapped.mp4", to="a", who=everybody)
     spent = time.perf_counter() - begun, time.process_time() - used
     shutil.rmtree(folder / "faces", ignore_errors=True)
     return spent

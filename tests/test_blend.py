@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clearswap.core.align import Matrix, align, invert, transform
-from clearswap.core.blend import box_of_square, paste
+from clearswap.core.blend import Seam, box_of_square, paste
 from clearswap.core.mask import MaskConfig, face_mask
 from clearswap.core.model import ModelConfig
 from clearswap.core.swap import BlendConfig, Swapper
@@ -124,3 +125,51 @@ def test_a_swapper_gives_each_frame_its_own_faces_in_one_batch() -> None:
     assert (results[2][80, 100] != frames[2][80, 100]).any()
     assert swapper([frames[0]], [[]])[0] is frames[0]
     assert batches == [3]  # no face, no work
+
+
+def red_face(seam: Seam, mask: np.ndarray, grain: float = 0.0, seed: int = 0) -> np.ndarray:
+    """A red square laid over a grey frame whose left half is darker."""
+    frame = np.full((160, 200, 3), 90, np.uint8)
+    frame[:, 100:] = 150
+    patch = np.tile(np.array([0.8, 0.3, 0.3], np.float32), (SIZE, SIZE, 1))
+    return paste(frame, patch, mask, placed(0, 1, 100, 80), seam, grain, seed)
+
+
+@pytest.mark.parametrize("seam", ["feather", "pyramid", "clone"])
+def test_every_seam_covers_the_face_and_changes_nothing_outside_the_mask(seam: Seam) -> None:
+    frame, result = red_face(seam, 0 * circle()), red_face(seam, circle())
+    whole = cv2.warpAffine(circle(), invert(placed(0, 1, 100, 80)), (200, 160))
+    assert np.array_equal(result[whole == 0], frame[whole == 0])
+    inside = result[75:85, 90:110].astype(int)
+    changed = np.abs(inside - frame[75:85, 90:110]).max()
+    assert changed > (60 if seam != "clone" else 0)
+    slope = np.abs(np.diff(result[80, 60:140].astype(int).sum(-1))).max()
+    assert slope < 200  # 180 is the step of the frame itself
+
+
+def test_cloning_takes_the_frames_colours_and_keeps_the_patchs_structure() -> None:
+    result = red_face("clone", circle()).astype(int)
+    assert abs(result[80, 75] - 90).max() < 25  # there is no structure in a red square: the frame's own colours stay
+    assert abs(result[80, 125] - 150).max() < 25
+
+
+@pytest.mark.parametrize("seam", ["feather", "pyramid", "clone"])
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (199, 159), (100, -20), (-500, 80)])
+def test_every_seam_copes_with_faces_at_the_frames_edge(seam: Seam, x: float, y: float) -> None:
+    frame = scene(1, 200, 160)
+    result = paste(frame, np.full((SIZE, SIZE, 3), 0.9, np.float32), circle(), placed(0.3, 1, x, y), seam)
+    assert result.shape == frame.shape
+    assert (result != frame).any() == (x > -100)
+
+
+def test_grain_is_put_back_and_only_into_the_face() -> None:
+    random = np.random.default_rng(0)
+    frame = np.clip(120 + 5 * random.standard_normal((160, 200, 3)), 0, 255).astype(np.uint8)
+    patch, matrix = np.full((SIZE, SIZE, 3), 0.5, np.float32), placed(0, 1, 100, 80)
+    middle = np.s_[70:90, 90:110]
+    smooth, grainy, again = (paste(frame, patch, circle(), matrix, grain=g, seed=4) for g in (0.0, 1.0, 1.0))
+    assert smooth[middle].std() < 0.5
+    assert 0.6 * frame[middle].std() < grainy[middle].std() < 1.4 * frame[middle].std()
+    assert np.array_equal(grainy, again)
+    whole = cv2.warpAffine(circle(), invert(matrix), (200, 160))
+    assert np.array_equal(grainy[whole == 0], frame[whole == 0])

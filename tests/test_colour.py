@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.colour import lab_to_rgb, match_colour, rgb_to_lab
+from clearswap.core.colour import Method, lab_to_rgb, match_colour, rgb_to_lab
 from makers import scene
 
 
@@ -104,3 +104,56 @@ def test_each_face_of_a_batch_has_its_own_light() -> None:
     for i in range(2):
         alone = match_colour(patches[i : i + 1], goals[i : i + 1], mask[:1])
         assert torch.allclose(both[i : i + 1], alone, atol=1e-5)
+
+
+METHODS: list[Method] = ["reinhard", "mkl", "histogram"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_brings_a_tinted_picture_back(method: Method) -> None:
+    """A change of light: each channel scaled and shifted by itself, in L*a*b*."""
+    goal, mask = smooth(1), torch.ones(1, 1, 48, 48)
+    lab = rgb_to_lab(goal)
+    tinted = lab_to_rgb(lab * torch.tensor([0.8, 0.9, 1.2])[:, None, None] + torch.tensor([9.0, 4, -6])[:, None, None])
+    before, after = (tinted - goal).abs().mean(), (match_colour(tinted, goal, mask, 1.0, method) - goal).abs().mean()
+    print(f"{method}: {before:.4f} to {after:.4f}")
+    assert after < 0.15 * before
+
+
+def test_mkl_takes_out_tints_that_go_with_light_and_reinhard_does_not() -> None:
+    goal, mask = smooth(2), torch.ones(1, 1, 48, 48)
+    lab = rgb_to_lab(goal)
+    mixed = lab.clone()
+    mixed[:, 2] = 0.6 * lab[:, 2] + 0.5 * (lab[:, 0] - lab[:, 0].mean())  # what is brighter is yellower
+    tinted = lab_to_rgb(mixed)
+    off: dict[str, float] = {}
+    for method in METHODS:
+        after = rgb_to_lab(match_colour(tinted, goal, mask, 1.0, method)).flatten(2)[0]
+        off[method] = float((torch.cov(after) - torch.cov(lab.flatten(2)[0])).abs().max())
+    print(off)
+    assert off["mkl"] < 0.3 * off["reinhard"]
+
+
+def test_none_leaves_the_patch_and_half_a_strength_goes_half_the_way() -> None:
+    patch, goal, mask = smooth(1, 0.6), smooth(2, 0.4), torch.ones(1, 1, 48, 48)
+    assert torch.equal(match_colour(patch, goal, mask, 1.0, "none"), patch)
+    for method in METHODS:
+        light = [rgb_to_lab(match_colour(patch, goal, mask, s, method))[:, 0].mean() for s in (0.0, 0.5, 1.0)]
+        assert float(light[1]) == pytest.approx(float(light[0] + light[2]) / 2, abs=0.3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_mask_and_a_flat_face_do_no_harm(method: Method) -> None:
+    flat = torch.full((1, 3, 48, 48), 0.5)
+    for mask in (torch.zeros(1, 1, 48, 48), torch.ones(1, 1, 48, 48)):
+        assert match_colour(smooth(1), flat, mask, 1.0, method).isfinite().all()
+        assert match_colour(flat, smooth(1), mask, 1.0, method).isfinite().all()
+
+
+def test_only_the_mask_counts_for_every_method() -> None:
+    patch, goal, mask = smooth(1), smooth(2), torch.zeros(1, 1, 48, 48)
+    mask[..., 10:40, 10:40] = 1
+    other = torch.where(mask > 0, goal, torch.rand_like(goal))
+    for method in METHODS:
+        one, two = (match_colour(patch, g, mask, 1.0, method) for g in (goal, other))
+        assert torch.allclose(one, two, atol=1e-4)

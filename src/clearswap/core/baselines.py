@@ -28,7 +28,9 @@ def average_face(squares: list[tuple[Frame, NDArray[np.float64]]]) -> NDArray[np
 def pasted(frame: Frame, landmarks: Points, face: NDArray[np.uint8]) -> Frame:
     """`frame` with `face` (256, 256, 3) as its face: a swap that follows nothing but where the head is."""
     drawn = torch.from_numpy(face).permute(2, 0, 1)[None].float() / 255
-    swapper = Swapper(lambda _: drawn, _FINE, torch.device("cpu"), blend=BlendConfig(colour=0.0))
+    swapper = Swapper(
+        lambda _: drawn, _FINE, torch.device("cpu"), blend=BlendConfig(colour=0.0, sharpen=0.0, grain=0.0)
+    )
     return swapper([frame], [[landmarks]])[0]
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Matrix, invert, transform
+from clearswap.core.texture import grain as grain_like
+from clearswap.core.texture import grain_of
+
+Patch: TypeAlias = NDArray[np.float32]
+Seam: TypeAlias = Literal["feather", "pyramid", "clone"]
 
 
 def box_of_square(matrix: Matrix, size: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -18,12 +26,21 @@ def box_of_square(matrix: Matrix, size: int, shape: tuple[int, ...]) -> tuple[in
     return max(left, 0), max(top, 0), min(right + 1, shape[1]), min(bottom + 1, shape[0])
 
 
-def paste(frame: Frame, patch: NDArray[np.float32], mask: NDArray[np.float32], matrix: Matrix) -> Frame:
+def paste(
+    frame: Frame,
+    patch: Patch,
+    mask: NDArray[np.float32],
+    matrix: Matrix,
+    seam: Seam = "feather",
+    grain: float = 0.0,
+    seed: int = 0,
+) -> Frame:
     """Lay `patch` over `frame` where `mask` says so; returns a new frame.
 
     `patch`: (S, S, 3) RGB in 0..1, `mask`: (S, S) in 0..1, both in the aligned square that `matrix` leads to.
-    Only the square's box is worked on: on a 1280x720 frame a blend of the box took 9.7 ms where the whole
-    frame took 32 (2 cores). Pixels where the mask is 0 keep their exact value.
+    `grain`: how much of the frame's grain the patch gets (0..1), the same for the same `seed`. Only the square's box is
+    worked on: on a 1280x720 frame a blend of the box took 9.7 ms where the whole frame took 32 (2 cores). Pixels where
+    the mask is 0 keep their exact value.
     """
     size = len(patch)
     left, top, right, bottom = box_of_square(matrix, size, frame.shape)
@@ -32,9 +49,71 @@ def paste(frame: Frame, patch: NDArray[np.float32], mask: NDArray[np.float32], m
         return result
     to_box = invert(matrix) - np.array([[0, 0, left], [0, 0, top]])
     extent = (right - left, bottom - top)
-    over = cv2.warpAffine(patch, to_box, extent, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(mask, to_box, extent, flags=cv2.INTER_LINEAR, borderValue=0)[..., None]
+    drawn = cv2.warpAffine(patch, to_box, extent, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    over = np.asarray(np.clip(drawn, 0, 1) * 255, np.float32)
+    alpha = np.asarray(cv2.warpAffine(mask, to_box, extent, flags=cv2.INTER_LINEAR, borderValue=0), np.float32)
     under = frame[top:bottom, left:right]
-    mixed = under + alpha * (np.clip(over, 0, 1) * 255 - under)
-    result[top:bottom, left:right] = np.round(mixed).astype(np.uint8)
+    if grain:
+        over += np.float32(grain) * _missing_grain(under, over, alpha, seed)[..., None]
+    mixed = _SEAMS[seam](over, under, alpha)
+    result[top:bottom, left:right] = np.where(alpha[..., None] > 0, np.round(mixed).clip(0, 255), under)
     return result
+
+
+def _missing_grain(under: Frame, over: Patch, alpha: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Grain (H, W) that makes `over` as grainy as `under`, in 0..255."""
+    wanted, there = grain_of(under, alpha), grain_of(np.round(over).astype(np.uint8), alpha)
+    return grain_like(under.shape[:2], 255 * max(0.0, wanted**2 - there**2) ** 0.5, seed)
+
+
+def _feather(over: Patch, under: Frame, alpha: NDArray[np.float32]) -> Patch:
+    """A mean of both, by the mask."""
+    return np.asarray(under + alpha[..., None] * (over - under), np.float32)
+
+
+def _pyramid(over: Patch, under: Frame, alpha: NDArray[np.float32]) -> Patch:
+    """Coarse structure fades over widely, fine structure sharply (Burt and Adelson 1983)."""
+    levels = max(1, min(5, int(np.log2(min(alpha.shape) / 8))))
+    one, other, masks = (_levels(np.asarray(x, np.float32), levels) for x in (over, under, alpha))
+    mixed = other[-1] + masks[-1][..., None] * (one[-1] - other[-1])
+    for level in range(levels - 1, -1, -1):
+        fine = [x[level] - _grown(x[level + 1], x[level].shape) for x in (one, other)]
+        mixed = _grown(mixed, one[level].shape) + fine[1] + masks[level][..., None] * (fine[0] - fine[1])
+    # what spreads past the mask would show where the face's box ends
+    return _feather(np.asarray(mixed, np.float32), under, np.minimum(1, 4 * alpha))
+
+
+def _levels(picture: NDArray[np.float32], levels: int) -> list[NDArray[np.float32]]:
+    found = [picture]
+    for _ in range(levels):
+        found.append(np.asarray(cv2.pyrDown(found[-1]), np.float32))
+    return found
+
+
+def _grown(small: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.asarray(cv2.pyrUp(small, dstsize=(shape[1], shape[0])), np.float32)
+
+
+def _clone(over: Patch, under: Frame, alpha: NDArray[np.float32]) -> Patch:
+    """The patch's structure with the frame's own colours along the seam (Pérez et al. 2003)."""
+    inside = np.pad((alpha > 0.02).astype(np.uint8)[2:-2, 2:-2] * 255, 2)  # the border is what it starts from
+    x, y, width, height = cv2.boundingRect(inside)
+    if min(width, height) < 8:
+        return _feather(over, under, alpha)
+    part = np.s_[y : y + height, x : x + width]
+    middle = (x + width // 2, y + height // 2)
+    cloned = cv2.seamlessClone(
+        np.ascontiguousarray(np.round(over).clip(0, 255).astype(np.uint8)[part]),
+        np.ascontiguousarray(under),
+        np.ascontiguousarray(inside[part]),
+        middle,
+        cv2.NORMAL_CLONE,
+    )
+    return _feather(np.asarray(cloned, np.float32), under, np.minimum(1, 2 * alpha))
+
+
+_SEAMS: dict[Seam, Callable[[Patch, Frame, NDArray[np.float32]], Patch]] = {
+    "feather": _feather,
+    "pyramid": _pyramid,
+    "clone": _clone,
+}

@@ -1,14 +1,24 @@
 """Colour: give the swapped face the light and tint of the frame it goes into.
 
-Reinhard et al., "Color transfer between images", 2001: in a space that separates lightness from colour, shift
-and stretch each channel of the patch so that its mean and spread become those of the face it replaces.
+In a space that separates lightness from colour (L*a*b*) the patch gets what the face that it replaces has:
+
+- "reinhard": mean and spread of each channel (Reinhard et al., "Color transfer between images", 2001);
+- "mkl": mean and covariance, so that tints that go with light stay together (Pitié and Kokaram, "The linear
+  Monge-Kantorovitch linear colour mapping", 2007);
+- "histogram": the whole distribution of each channel, as histogram matching does;
+- "none": nothing.
 """
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
+import numpy as np
 import torch
 from torch import Tensor
 
+Method: TypeAlias = Literal["reinhard", "mkl", "histogram", "none"]
+_LEVELS = torch.linspace(0.01, 0.99, 33)  # the quantiles that make up a histogram
 # linear sRGB to XYZ relative to the D65 white, IEC 61966-2-1
 _XYZ = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -40,20 +50,95 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     )
 
 
-def match_colour(patch: Tensor, aligned: Tensor, mask: Tensor, strength: float = 1.0) -> Tensor:
-    """Give `patch` the colour statistics that `aligned` has inside `mask`.
+def match_colour(
+    patch: Tensor, aligned: Tensor, mask: Tensor, strength: float = 1.0, method: Method = "reinhard"
+) -> Tensor:
+    """Give `patch` the colours that `aligned` has inside `mask`.
 
     `patch`, `aligned`: (B, 3, S, S) RGB in 0..1. `mask`: (B, 1, S, S) in 0..1. `strength`: 0 leaves the patch
-    as it is, 1 matches fully. The spread is changed by at most a half or a double: an open mouth or closed
-    eyes change it for reasons that are not light.
+    as it is, 1 matches fully.
     """
-    if strength == 0:
+    return recolour(patch, palette(patch, mask, method), palette(aligned, mask, method), method, strength)
+
+
+def palette(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
+    """What a method wants to know of the colours inside `mask`: (B, K). Palettes of successive frames can be averaged.
+
+    "reinhard": mean and variance of each channel; "mkl": mean and covariance of all three; "histogram": the quantiles
+    of each; "none": nothing.
+    """
+    if method == "none":
+        return pictures.new_zeros(len(pictures), 0)
+    lab = rgb_to_lab(pictures).flatten(2)  # (B, 3, N)
+    weight = mask.flatten(2) / mask.sum((2, 3)).clamp(min=1e-6)[..., None]  # (B, 1, N)
+    if method == "histogram":
+        values, order = lab.sort(2)
+        share = weight.expand(-1, 3, -1).gather(2, order).cumsum(2).contiguous()
+        at = torch.searchsorted(share, _LEVELS.to(share).expand(*share.shape[:2], -1).contiguous())
+        return values.gather(2, at.clamp(max=values.shape[2] - 1)).flatten(1)
+    mean = (lab * weight).sum(2, keepdim=True)
+    centred = lab - mean
+    if method == "reinhard":
+        return torch.cat([mean, (centred**2 * weight).sum(2, keepdim=True)], 1).flatten(1)
+    return torch.cat([mean.flatten(1), ((centred * weight) @ centred.transpose(1, 2)).flatten(1)], 1)
+
+
+def recolour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, strength: float = 1.0) -> Tensor:
+    """A patch (B, 3, S, S) of the `palette` `own` (B, K), brought to the palette `goal`.
+
+    Spreads are changed by at most a half or a double: an open mouth or closed eyes change them for reasons that are
+    not light.
+    """
+    if strength == 0 or method == "none":
         return patch
-    weight = mask / mask.sum((2, 3), keepdim=True).clamp(min=1e-6)
-    lab, goal = rgb_to_lab(patch), rgb_to_lab(aligned)
-    mean, goal_mean = (lab * weight).sum((2, 3), keepdim=True), (goal * weight).sum((2, 3), keepdim=True)
-    variance = ((lab - mean) ** 2 * weight).sum((2, 3), keepdim=True)
-    goal_variance = ((goal - goal_mean) ** 2 * weight).sum((2, 3), keepdim=True)
-    stretch = ((goal_variance + 1e-4) / (variance + 1e-4)).sqrt().clamp(0.5, 2.0)
-    matched = (lab - mean) * stretch + goal_mean
+    lab = rgb_to_lab(patch)
+    if method == "histogram":
+        matched = torch.stack([_by_quantiles(*pair) for pair in zip(lab, own, goal, strict=True)])
+    else:
+        mean, goal_mean = own[:, :3, None, None], goal[:, :3, None, None]
+        change = _stretch(own[:, 3:], goal[:, 3:]) if method == "reinhard" else _transport(own[:, 3:], goal[:, 3:])
+        matched = torch.einsum("bij,bjhw->bihw", change, lab - mean) + goal_mean
     return lab_to_rgb(torch.lerp(lab, matched, strength))
+
+
+def _stretch(own: Tensor, goal: Tensor) -> Tensor:
+    """Each channel's spread for itself, as a diagonal matrix (B, 3, 3), from variances (B, 3)."""
+    return torch.diag_embed(((goal + 1e-4) / (own + 1e-4)).sqrt().clamp(0.5, 2.0))
+
+
+def _transport(own: Tensor, goal: Tensor) -> Tensor:
+    """The matrix (B, 3, 3) that turns one covariance (B, 9) into the other and moves colours least: the linear
+    Monge-Kantorovich transport (Pitié and Kokaram 2007).
+    """
+    little = 1e-2 * torch.eye(3).to(own)
+    one, other = (x.view(-1, 3, 3) + little for x in (own, goal))
+    root, back = _power(one, 0.5), _power(one, -0.5)
+    change = back @ _power(root @ other @ root, 0.5) @ back
+    values, vectors = _eigen((change + change.transpose(1, 2)) / 2)
+    return vectors @ torch.diag_embed(values.clamp(0.5, 2.0)) @ vectors.transpose(1, 2)
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """A power of symmetric positive matrices (B, 3, 3)."""
+    values, vectors = _eigen(matrix)
+    return vectors @ torch.diag_embed(values.clamp(min=1e-8) ** exponent) @ vectors.transpose(1, 2)
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (B, 3) and eigenvectors (B, 3, 3), in 64 bits: matrices are few and may be near singular."""
+    values, vectors = np.linalg.eigh(matrix.double().cpu().numpy())
+    return torch.from_numpy(values).to(matrix), torch.from_numpy(vectors).to(matrix)
+
+
+def _by_quantiles(lab: Tensor, own: Tensor, goal: Tensor) -> Tensor:
+    """Each channel of a picture (3, S, S) moved from its own quantiles to the goal's, both (3 * levels,)."""
+    channels: list[Tensor] = []
+    for values, before, after in zip(lab, own.view(3, -1), goal.view(3, -1), strict=True):
+        before = before + torch.linspace(0, 1e-3, len(before)).to(before)  # equal ones cannot be divided by
+        flat = values.flatten()
+        right = torch.searchsorted(before, flat).clamp(1, len(before) - 1)
+        share = ((flat - before[right - 1]) / (before[right] - before[right - 1])).clamp(0, 1)
+        moved = torch.lerp(after[right - 1], after[right], share)
+        beyond = flat - flat.clamp(float(before[0]), float(before[-1]))  # darker or brighter than all: as much so after
+        channels.append((moved + beyond).view_as(values))
+    return torch.stack(channels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
-from clearswap.core.blend import paste
-from clearswap.core.colour import match_colour
+from clearswap.core.blend import Seam, paste
+from clearswap.core.colour import Method, palette, recolour
 from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
 from clearswap.core.model import ModelConfig, Side, SwapNet
+from clearswap.core.texture import match_sharpness
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,34 @@ class BlendConfig:
 
     Attributes:
         colour: How much of the frame's own colour and light the new face takes on (0..1).
+        colour_method: How that is told: "reinhard", "mkl", "histogram" or "none"; see `core/colour.py`.
+        colour_frames: Over how many frames before and after colours are averaged, so that a face whose mouth opens
+            does not change its tint.
+        seam: How the face passes over into the frame: "feather" (a soft edge), "pyramid" (coarse structure over a
+            wide edge, fine structure over a sharp one) or "clone" (the frame's colours at the edge spread inwards).
+        sharpen: How many times sharper than drawn a face may be made (1 or more), where the frame is sharper; where it
+            is blurred, the face is blurred as much. 0 does neither.
+        grain: How much of the frame's grain the face gets (0..1).
     """
 
     colour: float = 1.0
+    colour_method: Method = "reinhard"
+    colour_frames: int = 4
+    seam: Seam = "feather"
+    sharpen: float = 1.4
+    grain: float = 1.0
+
+
+@dataclass(frozen=True)
+class NewFace:
+    """A face that is drawn and not yet fitted into its frame."""
+
+    patch: Tensor  # (3, S, S) in 0..1
+    mask: NDArray[np.float32]  # (S, S)
+    aligned: NDArray[np.float32]  # (S, S, 3) in 0..1: what was there
+    own: Tensor  # (K,): the patch's colours, see `colour.palette`
+    goal: Tensor  # (K,): those of the face that was there
+    matrix: Matrix  # from the frame to the square
 
 
 def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Tensor]:
@@ -50,47 +76,70 @@ class Swapper:
     blend: BlendConfig = BlendConfig()
 
     def __call__(self, frames: Sequence[Frame], landmarks: Sequence[Sequence[Points]]) -> list[Frame]:
-        """Replace the faces of a few frames.
+        """Replace the faces of a few frames, each by itself.
 
         `landmarks[i]` holds one (468, 2) array for each face of `frames[i]`; none leaves the frame as it is.
+        """
+        drawn = self.draw_all(frames, [dict(enumerate(found)) for found in landmarks])
+        return [self.fit(frame, list(faces.values()), 0) for frame, faces in zip(frames, drawn, strict=True)]
+
+    def draw_all(self, frames: Sequence[Frame], landmarks: Sequence[Mapping[int, Points]]) -> list[dict[int, NewFace]]:
+        """Draw the new faces of a few frames; `landmarks[i]`: (468, 2) of each face of `frames[i]`, by its track.
+
         All faces go through the network as one batch.
         """
-        faces = [(index, points) for index, found in enumerate(landmarks) for points in found]
+        faces = [(index, track, points) for index, found in enumerate(landmarks) for track, points in found.items()]
+        drawn: list[dict[int, NewFace]] = [{} for _ in frames]
         if not faces:
-            return list(frames)
+            return drawn
         size = self.model.size
         part = (self.model.coverage, self.model.drop)
-        matrices = [zoomed(face_matrix(points, size), size, size, *part) for _, points in faces]
-        squares = [align(frames[index], matrix, size) for (index, _), matrix in zip(faces, matrices, strict=True)]
-        moved = [transform(points, matrix) for (_, points), matrix in zip(faces, matrices, strict=True)]
+        matrices = [zoomed(face_matrix(points, size), size, size, *part) for *_, points in faces]
+        squares = [align(frames[index], matrix, size) for (index, *_), matrix in zip(faces, matrices, strict=True)]
+        moved = [transform(points, matrix) for (*_, points), matrix in zip(faces, matrices, strict=True)]
+        seen = squares
         if self.model.only_face:
-            squares = [only_face(square, points) for square, points in zip(squares, moved, strict=True)]
+            seen = [only_face(square, points) for square, points in zip(squares, moved, strict=True)]
         masks = np.stack([face_mask(points, size, self.mask) for points in moved])  # (B, S, S)
-        patches, masks = self._patches(np.stack(squares), masks)
-        return _paste_all(frames, [index for index, _ in faces], patches, masks, matrices)
+        for (index, track, _), matrix, face in zip(faces, matrices, self._draw(seen, masks), strict=True):
+            drawn[index][track] = replace(face, matrix=matrix)
+        return drawn
 
     @torch.inference_mode()
-    def _patches(
-        self, squares: NDArray[np.uint8], masks: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The new faces (B, S, S, 3) in 0..1 for aligned ones (B, S, S, 3), and their masks (B, S, S)."""
-        aligned = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+    def _draw(self, squares: list[Frame], masks: NDArray[np.float32]) -> list[NewFace]:
+        """The new faces for aligned ones (S, S, 3) and their masks (B, S, S); where they belong is added after."""
+        aligned = torch.from_numpy(np.stack(squares)).to(self.device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
         drawn = self.draw(aligned)
         mask = torch.from_numpy(masks).to(self.device)[:, None]  # (B, 1, S, S)
         if drawn.shape[1] > 3 and self.mask.learned:
             mask = mask * decided(drawn[:, 3:])
-        patch = match_colour(drawn[:, :3], aligned, mask, self.blend.colour)
-        return patch.permute(0, 2, 3, 1).cpu().numpy(), mask[:, 0].cpu().numpy()
+        patch, method = drawn[:, :3], self.blend.colour_method
+        own, goal = palette(patch, mask, method), palette(aligned, mask, method)
+        there = (np.asarray(square, np.float32) / np.float32(255) for square in squares)
+        return [
+            NewFace(*(p, m[0].cpu().numpy(), t, o, g), np.eye(2, 3))
+            for p, m, t, o, g in zip(patch, mask, there, own, goal, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def fit(self, frame: Frame, faces: Sequence[NewFace], seed: int) -> Frame:
+        """Fit drawn faces into their frame; `seed` decides on the grain."""
+        blend = self.blend
+        for face in faces:
+            own, goal = face.own[None], face.goal[None]
+            coloured = recolour(face.patch[None], own, goal, blend.colour_method, blend.colour)[0]
+            patch = coloured.permute(1, 2, 0).cpu().numpy()
+            if blend.sharpen:
+                patch = match_sharpness(patch, face.aligned, face.mask, blend.sharpen)
+            frame = paste(frame, patch, face.mask, face.matrix, blend.seam, blend.grain, seed)
+        return frame
 
 
-def _paste_all(
-    frames: Sequence[Frame],
-    owners: Sequence[int],
-    patches: NDArray[np.float32],
-    masks: NDArray[np.float32],
-    matrices: Sequence[Matrix],
-) -> list[Frame]:
-    result = list(frames)
-    for index, patch, mask, matrix in zip(owners, patches, masks, matrices, strict=True):
-        result[index] = paste(result[index], patch, mask, matrix)
-    return result
+def steady_colours(window: Sequence[Mapping[int, NewFace]], at: int) -> list[NewFace]:
+    """The faces of frame `at` of a few successive ones, their colours averaged over those that show the same track."""
+    steadied: list[NewFace] = []
+    for track, face in window[at].items():
+        same = [faces[track] for faces in window if track in faces]
+        own, goal = (torch.stack([getattr(one, name) for one in same]).mean(0) for name in ("own", "goal"))
+        steadied.append(replace(face, own=own, goal=goal))
+    return steadied

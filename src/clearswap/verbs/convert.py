@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clearswap.core.align import Points
 from clearswap.core.mask import MaskConfig
 from clearswap.core.model import Side
 from clearswap.core.steady import SteadyConfig
@@ -32,16 +30,15 @@ from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
 from clearswap.machinery.segments import Segments
 from clearswap.machinery.sources import list_sources
-from clearswap.machinery.stages import ahead, batched
+from clearswap.machinery.stages import ahead
+from clearswap.machinery.swapped import swapped_frames
 from clearswap.machinery.tracker import TrackConfig, Tracker
 from clearswap.machinery.tracks import Tracks, read_tracks
-from clearswap.machinery.video import VideoFrame, probe, read_frames
+from clearswap.machinery.video import VideoFrame, probe
 from clearswap.machinery.who import LIMIT, Choice, WhoConfig, pick
 from clearswap.machinery.whole import output_errors, whole_file
 from clearswap.machinery.work import fingerprint, work_of, working_folder
 from clearswap.progress import Progress, Report, silent
-
-_BATCH = 8  # frames that are swapped together
 
 
 @dataclass(frozen=True)
@@ -197,10 +194,9 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
         if alone and not done.swapped:
             raise _nobody(source, done, choice.nearest)
         segments = Segments(work, info, tools.encoding)
-        placed = _placed(tracks, choice, tools.smoothing, segments.frames)
-        frames = islice(read_frames(source), segments.frames, None)
-        with closing(ahead(_swap(ahead(frames), placed, tools.swapper))) as swapped:
-            segments.write(_reported(swapped, segments.frames, done, source, tools.report))
+        there = segments.frames
+        with closing(ahead(swapped_frames(source, tracks, choice, tools.smoothing, tools.swapper, there))) as swapped:
+            segments.write(_reported(swapped, there, done, source, tools.report))
         unsigned = work / f"unsigned{output.suffix}"
         try:
             done = replace(done, sound=segments.join(unsigned))
@@ -250,20 +246,6 @@ def _counted(tracks: Tracks, choice: Choice) -> Converted:
     for frame, found in enumerate(tracks.all(0)):
         swapped, without = swapped + bool(choice(frame, found)), without + (not found)
     return Converted(1, tracks.frames, swapped, without, tracks.frames - swapped - without)
-
-
-def _placed(tracks: Tracks, choice: Choice, smoothing: SteadyConfig, start: int) -> Iterator[list[Points]]:
-    """The landmarks of the faces to replace, for each frame from `start` on."""
-    for frame, found in enumerate(tracks.all(start, smoothing), start):
-        yield [found[number] for number in choice(frame, found)]
-
-
-def _swap(frames: Iterator[VideoFrame], placed: Iterator[list[Points]], swapper: Swapper) -> Iterator[VideoFrame]:
-    """Each frame with its new faces."""
-    for batch in batched(zip(frames, placed, strict=False), _BATCH):
-        pictures = swapper([frame.picture for frame, _ in batch], [found for _, found in batch])
-        for (frame, _), picture in zip(batch, pictures, strict=True):
-            yield replace(frame, picture=picture)
 
 
 def _reported(
