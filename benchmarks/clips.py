@@ -93,10 +93,10 @@ def looped(clip: Path, path: Path, seconds: float) -> Path:
     return path
 
 
-def standard_clip(folder: Path, frames: int, given: list[Path]) -> Path:
-    """The clip that most is measured with: person b (or the first of the given clips) in 640x480, `frames` long."""
+def standard_clip(folder: Path, frames: int, given: list[Path], size: tuple[int, int] = (640, 480)) -> Path:
+    """The clip that most is measured with: person b (or the first of the given clips), `frames` long."""
     source = given[0] if given else clip_of("b")
-    once = write_clip((sized(picture, 640, 480) for picture in pictures(source, frames)), folder / "once.mp4")
+    once = write_clip((sized(picture, *size) for picture in pictures(source, frames)), folder / "once.mp4")
     return looped(once, folder / "clip.mp4", frames / RATE)
 
 

@@ -21,7 +21,6 @@ from common import Plot, Result, Table
 import clearswap
 from clearswap.core.align import Frame
 from clearswap.machinery.sources import count_frames
-from clearswap.machinery.tracker import TrackConfig
 
 SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160)}
 SMALL = {"240p": (426, 240), "480p": (854, 480)}

@@ -46,7 +46,8 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("set up", "machinery.mesh", "Mesh.__init__"),
         ("set up", "machinery.checkpoint", "load_network"),
         ("check the file", "verbs.convert", "probe"),
-        ("decode", "machinery.bridge", "read_frames"),
+        ("decode, twice", "machinery.bridge", "read_frames"),
+        ("decode, twice", "machinery.swapped", "read_frames"),
         ("detect", "machinery.detector", "Detector.__call__"),
         ("landmarks", "machinery.mesh", "Mesh.__call__"),
         ("track, the rest", "machinery.tracker", "Tracker.__call__"),
@@ -125,7 +126,7 @@ def one_thread(module: Any) -> None:
     import onnxruntime
 
     for name, plain in IN_TURN.items():
-        for user in (module, import_module("clearswap.machinery.bridge")):
+        for user in (module, *map(import_module, ("clearswap.machinery.bridge", "clearswap.machinery.swapped"))):
             if hasattr(user, name):
                 setattr(user, name, plain)
     usual: Any = onnxruntime.SessionOptions
@@ -208,9 +209,9 @@ def by_order(verb: Verb, alone: dict[str, Any]) -> dict[str, float]:
 def main() -> None:
     """Measure extraction and conversion."""
     wanted = common.options(__doc__)
-    frames, rounds = (40, 1) if wanted.quick else (FRAMES, 3)
+    frames, rounds = (40, 1) if wanted.quick else (FRAMES, 2)
     with common.scratch() as folder:
-        clip = clips.standard_clip(folder, frames, wanted.clips)
+        clip = clips.standard_clip(folder, frames, wanted.clips, (1280, 720))
         clips.untrained_model(folder / "model")
         found = {verb: measure(verb, clip, folder, rounds) for verb in STAGES}
     rows: list[tuple[Cell, ...]] = []
@@ -227,7 +228,7 @@ def main() -> None:
     result = Result(
         "stages",
         "How many frames a second do extraction and conversion make, and where does the time go?",
-        f"The real verbs on {frames} frames of 640x480 with one face, best of {rounds}: once on one core with the"
+        f"The real verbs on {frames} frames of 1280x720 with one face, best of {rounds}: once on one core with the"
         " stages one after the other and a stopwatch around each, once with the stages overlapping on all cores; each"
         " run in a process of its own, the two kinds in turn.",
         [Table("the whole", columns, rows), *(stage_table(v, alone, frames) for v, (alone, _) in found.items())],
