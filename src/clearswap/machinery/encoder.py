@@ -13,10 +13,11 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from clearswap.errors import OptionError
+from clearswap.errors import InputError, OptionError
 from clearswap.machinery.video import VideoFrame, VideoInfo
 
 _BT709 = 1  # FFmpeg's AVCOL_SPC_BT709
+_HDR = {16: "PQ", 18: "HLG"}  # of FFmpeg's AVCOL_TRC_*
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _NAMES = {"x264": "libx264", "x265": "libx265", "av1": "libsvtav1", "nvenc": "h264_nvenc"}
 
@@ -100,7 +101,12 @@ class PictureTrack:
 
 
 def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
-    """Raise `OptionError`, before any work, where this machine cannot encode so."""
+    """Raise `OptionError`, before any work, where this machine cannot encode so, and `InputError` for HDR video."""
+    if info.color_trc in _HDR:
+        raise InputError(
+            f"{info.path} is HDR video ({_HDR[info.color_trc]}), whose light would be lost in 8 bits; "
+            "convert it to SDR (BT.709) first."
+        )
     odd = bool(info.width % 2 or info.height % 2)
     if odd and config.encoder in ("av1", "nvenc"):
         raise OptionError(

@@ -22,10 +22,7 @@ class SoundCopy:
         self._encoded: set[int] = set()
         self._sound_end = 0, Fraction(1, 1000)  # when the last decoded sound is over, in which time base
         for stream in source.streams.audio:
-            if (
-                stream.codec_context.codec.canonical_name in out.supported_codecs
-                or stream.codec_context.name in out.supported_codecs
-            ):
+            if _fits(stream, out):
                 self._streams[stream.index] = out.add_stream_from_template(stream)
             else:
                 self._streams[stream.index] = out.add_stream("aac", rate=stream.rate, layout=_aac_layout(stream))
@@ -59,6 +56,14 @@ class SoundCopy:
         for index in self._encoded:
             self._out.mux(self._streams[index].encode(None))
         self._encoded.clear()
+
+
+def _fits(stream: Any, out: OutputContainer) -> bool:
+    """Whether the output's container can hold a sound track as it is."""
+    names = {stream.codec_context.codec.canonical_name, stream.codec_context.name}
+    # uncompressed sound in an MP4 has to say which loudspeaker is which, and that of Matroska does not
+    nameless = stream.codec_context.name.startswith("pcm_") and stream.layout.name.endswith("channels")
+    return bool(names & set(out.supported_codecs)) and not (nameless and "mp4" in out.format.name)
 
 
 def _aac_layout(stream: Any) -> str:

@@ -73,7 +73,8 @@ def probe(path: Path) -> VideoInfo:
     with open_video(path) as container:
         stream = container.streams.video[0]
         packets, hidden, end = _count_packets(container, path)
-        promised = stream.frames
+        held_back = container.format.name == "avi"  # whose header may count a frame that the encoder held back
+        promised = max(0, stream.frames - held_back)
         seconds = _promised_seconds(container)
         if packets < promised or (not promised and seconds and end < 0.9 * seconds - 1.0):
             share = f"{packets} of its {promised} frames" if promised else f"{end:.1f} of its {seconds:.1f} seconds"
