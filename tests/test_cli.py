@@ -24,7 +24,7 @@ OPTIONS = {
     "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"]
     + ["--hold-out", "--until-flat"],
     "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"]
-    + ["--like", "--smooth", "--encoder", "--resume"],
+    + ["--like", "--smooth", "--encoder", "--resume", "--preview", "--start", "--seam", "--grain"],
     "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"],
     "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst"],
     "demo": ["--output", "-o", "--minutes", "--iterations"],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import av
@@ -16,8 +18,11 @@ import numpy as np
 import pytest
 
 import clearswap
+from clearswap.core.swap import Swapper
 from clearswap.machinery import credentials
+from clearswap.machinery.encoder import PictureTrack
 from clearswap.machinery.identity import load_or_make
+from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import read_alpha, read_picture
 from clearswap.machinery.tracker import TrackConfig, make_tracker, track
 from clearswap.machinery.video import probe, read_frames
@@ -295,3 +300,71 @@ def test_the_identity_is_its_owners_alone(own_configuration: Path) -> None:
     if os.name == "posix":
         assert folder.stat().st_mode & 0o777 == 0o700
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.iterdir())
+
+
+def test_a_part_of_a_clip_is_converted_with_its_sound(model: Path, footage: Footage, tmp_path: Path) -> None:
+    source, part = footage("single_face.mp4"), clearswap.Excerpt(0.5, 1.5)
+    done = clearswap.convert(model, source, tmp_path / "part.mp4", to="a", who=ANYONE, part=part)
+    times = [float(time) for time in ticks_of(source)]
+    inside = [i for i, time in enumerate(times) if 0.5 <= time < 1.5]
+    assert done.frames == done.swapped == len(inside)
+    before, after = pictures_of(source), pictures_of(tmp_path / "part.mp4")
+    corner = np.zeros(before[0].shape[:2], bool)
+    corner[:60, :60] = True
+    assert all(psnr(before[i], shown, corner) > 38 for i, shown in zip(inside, after, strict=True))
+    shown = [float(time) - times[inside[0]] for time in [times[i] for i in inside]]
+    assert [float(time) for time in ticks_of(tmp_path / "part.mp4")] == pytest.approx(shown, abs=1e-4)
+    given, kept = sound_packets(source), sound_packets(tmp_path / "part.mp4")
+    first = given.index(kept[0])
+    assert kept == given[first : first + len(kept)]
+    assert len(kept) == pytest.approx(len(given) / probe(source).frames * len(inside), abs=2)
+
+
+@pytest.mark.parametrize(("start", "end", "words"), [(-1, None, "does not begin at second -1"), (2, 1, "give a later")])
+def test_a_part_that_is_none_is_refused(start: float, end: float | None, words: str) -> None:
+    with pytest.raises(clearswap.OptionError, match=words):
+        clearswap.Excerpt(start, end)
+
+
+def test_a_part_after_the_end_of_the_clip_is_refused(model: Path, footage: Footage, tmp_path: Path) -> None:
+    source, part = footage("single_face.mp4"), clearswap.Excerpt(60)
+    with pytest.raises(clearswap.InputError, match=r"No face was found .*\(0 frames\)"):
+        clearswap.convert(model, source, tmp_path / "part.mp4", to="a", who=ANYONE, part=part)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_preview_shows_people_and_hard_frames_and_is_signed(model: Path, demo_clips: Path, tmp_path: Path) -> None:
+    clip, output = head_of_clip(demo_clips / "person_b.mp4", tmp_path / "clip.mp4", 48), tmp_path / "look.png"
+    rows = clearswap.preview(model, clip, output, to="a")
+    assert rows == ["ordinary", "most turned", "smallest", "darkest", "mouth open"]
+    picture = read_picture(output)
+    tile = picture.shape[0] // 6
+    assert picture.shape[1] == 9 * tile
+    before, after = picture[tile : 2 * tile, :tile], picture[tile : 2 * tile, tile : 2 * tile]
+    assert psnr(before[30:], after[30:]) < 40
+    assert credentials.read(output, load_or_make())["generated"]
+    with pytest.raises(clearswap.OutputError, match="shows a video in a picture"):
+        clearswap.preview(model, clip, tmp_path / "look.mp4", to="a")
+
+
+@pytest.mark.parametrize(
+    "stage", [(Mesh, "__call__"), (Swapper, "draw_all"), (Swapper, "fit"), (PictureTrack, "write")]
+)
+def test_a_fault_in_any_stage_ends_the_run_at_once_and_leaves_nothing(
+    model: Path, demo_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: tuple[type, str]
+) -> None:
+    clip = head_of_clip(demo_clips / "person_b.mp4", tmp_path / "clip.mp4", 48)
+    kind, name = stage
+    usual, calls = getattr(kind, name), count()
+
+    def fails(*given: object, **named: object) -> object:
+        if next(calls) == 4:
+            raise ZeroDivisionError
+        return usual(*given, **named)
+
+    monkeypatch.setattr(kind, name, fails)
+    begun = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        clearswap.convert(model, clip, tmp_path / "out" / "out.mp4", to="a")
+    assert time.monotonic() - begun < 20
+    assert left_behind(tmp_path / "out") == []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clearswap.machinery.encoder import EncodeConfig as EncodeConfig
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.train_loop import TrainConfig as TrainConfig
+    from clearswap.machinery.video import Excerpt as Excerpt
     from clearswap.machinery.who import WhoConfig as WhoConfig
     from clearswap.progress import Progress as Progress
     from clearswap.verbs.convert import Converted as Converted
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from clearswap.verbs.extract import extract as extract
     from clearswap.verbs.plot import Plots as Plots
     from clearswap.verbs.plot import plot as plot
+    from clearswap.verbs.preview import preview as preview
     from clearswap.verbs.review import Review as Review
     from clearswap.verbs.review import review as review
     from clearswap.verbs.swap import swap as swap
@@ -69,6 +71,7 @@ _NAMES = {
     "machinery.encoder": ["EncodeConfig"],
     "machinery.tracker": ["TrackConfig"],
     "machinery.train_loop": ["TrainConfig"],
+    "machinery.video": ["Excerpt"],
     "machinery.who": ["WhoConfig"],
     "progress": ["Progress"],
     "verbs.convert": ["Converted", "convert"],
@@ -76,6 +79,7 @@ _NAMES = {
     "verbs.evaluate": ["EvaluateConfig", "Evaluation", "evaluate"],
     "verbs.extract": ["ExtractConfig", "Extracted", "extract"],
     "verbs.plot": ["Plots", "plot"],
+    "verbs.preview": ["preview"],
     "verbs.review": ["Review", "review"],
     "verbs.swap": ["swap"],
     "verbs.train": ["Trained", "train"],

@@ -12,7 +12,7 @@ from clearswap.core.align import Frame
 from clearswap.core.cuts import shrunk
 from clearswap.machinery.stages import ahead
 from clearswap.machinery.tracker import Face, Tracker, same_place, track
-from clearswap.machinery.video import VideoFrame, read_frames
+from clearswap.machinery.video import Excerpt, VideoFrame, read_frames
 
 # Frames: a quarter of a second. On seven people and one passing hand this finds 98.7 to 100 % of the frames, and the
 # tracker alone 94.7 to 97.3 %, the darkest of them least often.
@@ -22,9 +22,9 @@ _CUT = 25.0  # of 255: frames whose halves differ by more show something else
 _Found = tuple[VideoFrame, list[Face]]
 
 
-def followed(clip: Path, tracker: Tracker) -> Generator[_Found]:
+def followed(clip: Path, tracker: Tracker, part: Excerpt = Excerpt()) -> Generator[_Found]:
     """Each frame of a clip with its faces, bridged; decoding and tracking run ahead in threads of their own."""
-    return ahead(bridge(track(ahead(read_frames(clip)), tracker)))
+    return ahead(bridge(track(ahead(read_frames(clip, part=part)), tracker)))
 
 
 def bridge(tracked: Iterable[_Found]) -> Iterator[_Found]:

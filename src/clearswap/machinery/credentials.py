@@ -14,7 +14,7 @@ import c2pa
 
 from clearswap.errors import OutputError
 from clearswap.machinery.identity import Identity
-from clearswap.machinery.whole import output_errors
+from clearswap.machinery.whole import output_errors, whole_file
 
 COMPOSITE_WITH_AI = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
@@ -75,6 +75,17 @@ def sign(unsigned: Path, signed: Path, original: Path, identity: Identity) -> No
                 builder.sign_file(unsigned, signed, signer)
     except c2pa.C2paError as error:
         raise OutputError(f"{signed} could not be signed ({error}); check the disk's free space.") from error
+
+
+def write_picture(output: Path, data: bytes, original: Path, identity: Identity) -> None:
+    """Write an encoded picture, signed; it appears whole or not at all. Raises `OutputError`."""
+    with whole_file(output) as signed:
+        unsigned = signed.with_name(f"{signed.stem}-unsigned{signed.suffix}")
+        try:
+            unsigned.write_bytes(data)
+            sign(unsigned, signed, original, identity)
+        finally:
+            unsigned.unlink(missing_ok=True)
 
 
 def read(path: Path, identity: Identity | None = None) -> dict[str, Any]:

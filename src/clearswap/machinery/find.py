@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
+from clearswap.core.model import Side
 from clearswap.errors import InputError
 from clearswap.machinery.bridge import followed
+from clearswap.machinery.checkpoint import read_persons
 from clearswap.machinery.embedding import Embedding, chip
 from clearswap.machinery.pictures import read_picture
 from clearswap.machinery.tracker import Face, Tracker
 from clearswap.machinery.tracks import Tracks, TrackWriter
+from clearswap.machinery.video import Excerpt, VideoInfo
+from clearswap.machinery.who import Faces, WhoConfig
 from clearswap.progress import Progress, Report
 
 _LOOK = 10  # frames between two looks at who it is
@@ -35,6 +39,25 @@ class Likeness:
         return np.linalg.norm(found - self._person, axis=1).tolist()
 
 
+def likeness_of(
+    model: Path, who: WhoConfig, to: Side, tracker: Tracker, report: Report
+) -> tuple[Likeness | None, Faces]:
+    """What tells the person to replace from others (None where nobody is looked for), and which faces are replaced.
+
+    Raises `InputError` for a picture of the person (`who.like`) that shows no face.
+    """
+    if who.faces != "match":
+        return None, who.faces
+    if who.like is not None:
+        return Likeness(person_in(who.like, tracker)), "match"
+    known = read_persons(model).get("b" if to == "a" else "a")
+    if known is not None:
+        return Likeness(known.numpy()), "match"
+    note = f"{model} does not know who its persons are, so the largest face of each frame is replaced"
+    report(Progress("convert", note=note))
+    return None, "largest"
+
+
 def person_in(picture: Path, tracker: Tracker) -> NDArray[np.float32]:
     """The embedding (128,) of the largest face in a picture. Raises `InputError` where there is none."""
     frame = read_picture(picture)
@@ -45,13 +68,13 @@ def person_in(picture: Path, tracker: Tracker) -> NDArray[np.float32]:
 
 
 def find_faces(
-    clip: Path, frames: int, tracker: Tracker, folder: Path, likeness: Likeness | None, report: Report
+    info: VideoInfo, part: Excerpt, tracker: Tracker, folder: Path, likeness: Likeness | None, report: Report
 ) -> Tracks:
-    """Write the faces of a clip of `frames` frames into `folder`. Raises `InputError` where it cannot be decoded."""
-    writer = TrackWriter(folder)
+    """Write the faces of a part of a clip into `folder`. Raises `InputError` where it cannot be decoded."""
+    writer, frames = TrackWriter(folder), part.frames(info)
     looked: dict[int, int] = {}  # when each track was looked at last
     crowded: dict[int, int] = {}  # and when it was near another
-    for done, (frame, faces) in enumerate(followed(clip, tracker), 1):
+    for done, (frame, faces) in enumerate(followed(info.path, tracker, part), 1):
         crowded |= {face.track: done for face in faces if _crowded(face, faces)}
         gaps = {n: 1 if done - crowded.get(n, -_AFTER) < _AFTER else _LOOK for n in (face.track for face in faces)}
         due = [face for face in faces if done - looked.get(face.track, -_LOOK) >= gaps[face.track]]
@@ -59,7 +82,7 @@ def find_faces(
         looks = dict(zip((face.track for face in due), distances, strict=False))
         looked |= dict.fromkeys(looks, done)
         writer.add(faces, looks)
-        report(Progress(f"look through {clip.name}", done, frames, values={"tracks": len(writer.tracks)}))
+        report(Progress(f"look through {info.path.name}", done, frames, values={"tracks": len(writer.tracks)}))
     return writer.close()
 
 

@@ -16,7 +16,7 @@ import av
 
 from clearswap.machinery.encoder import EncodeConfig, PictureTrack
 from clearswap.machinery.sound import SoundCopy
-from clearswap.machinery.video import VideoFrame, VideoInfo, open_video
+from clearswap.machinery.video import Excerpt, VideoFrame, VideoInfo, open_video
 from clearswap.machinery.whole import whole_file
 from clearswap.machinery.work import PIECES
 
@@ -48,8 +48,10 @@ class Segments:
                 track.close()
             number += 1
 
-    def join(self, output: Path) -> str:
-        """Put all segments and the clip's sound into `output`; returns what became of the sound (see `SoundCopy`)."""
+    def join(self, output: Path, part: Excerpt = Excerpt()) -> str:
+        """Put all segments and the sound of that part of the clip into `output`; returns what became of the sound (see
+        `SoundCopy`). A part that does not begin with the clip begins at zero.
+        """
         with (
             av.open(str(output), "w", options={"movflags": "+faststart"}) as out,
             open_video(self._info.path) as original,
@@ -58,22 +60,28 @@ class Segments:
             with av.open(str(files[0])) as first:
                 stream: Any = out.add_stream_from_template(first.streams.video[0])
                 stream.time_base = self._info.time_base
-            sound = SoundCopy(original, out)
-            for packet in chain.from_iterable(self._packets(file) for file in files):
+            zero = _start_of(files[0]) if part.start else 0
+            sound = SoundCopy(original, out, zero * self._info.time_base, part.end)
+            for packet in chain.from_iterable(self._packets(file, zero) for file in files):
                 sound.mux_until(float(packet.pts * packet.time_base))
                 packet.stream = stream
                 out.mux(packet)
             sound.mux_until(float("inf"))
         return sound.how
 
-    def _packets(self, file: Path) -> Iterator[Any]:
-        """The packets of a segment at their times in the clip."""
+    def _packets(self, file: Path, zero: int) -> Iterator[Any]:
+        """The packets of a segment at their times in the clip, counted from `zero`."""
         with av.open(str(file)) as part:
             for packet in part.demux(part.streams.video[0]):
                 if packet.dts is not None and packet.pts is not None:
-                    start = int(int(file.stem.split("_")[2]) * self._info.time_base / packet.time_base)
+                    start = int((_start_of(file) - zero) * self._info.time_base / packet.time_base)
                     packet.pts, packet.dts = packet.pts + start, packet.dts + start
                     yield packet
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(f"{PIECES}*.mp4"))
+
+
+def _start_of(segment: Path) -> int:
+    """When a segment begins, in units of the clip's time base."""
+    return int(segment.stem.split("_")[2])

@@ -16,8 +16,11 @@ class SoundCopy:
         how: What becomes of the sound: "none", "copied" (packet for packet) or "re-encoded" (to AAC).
     """
 
-    def __init__(self, source: Any, out: OutputContainer) -> None:
-        self._out = out
+    def __init__(
+        self, source: Any, out: OutputContainer, start: Fraction = Fraction(0), end: float | None = None
+    ) -> None:
+        """Of the sound from second `start` to `end`; `start` becomes zero."""
+        self._out, self._start = out, start
         self._streams: dict[int, Any] = {}
         self._encoded: set[int] = set()
         self._sound_end = 0, Fraction(1, 1000)  # when the last decoded sound is over, in which time base
@@ -28,7 +31,8 @@ class SoundCopy:
                 self._streams[stream.index] = out.add_stream("aac", rate=stream.rate, layout=_aac_layout(stream))
                 self._encoded.add(stream.index)
         self.how = "re-encoded" if self._encoded else "copied" if self._streams else "none"
-        self._packets: Iterator[Any] = source.demux(*source.streams.audio) if self._streams else iter(())
+        packets: Iterator[Any] = source.demux(*source.streams.audio) if self._streams else iter(())
+        self._packets = self._part(packets, end) if start or end is not None else packets
         self._next: Any | None = next(self._packets, None)
 
     def mux_until(self, time: float) -> None:
@@ -38,6 +42,20 @@ class SoundCopy:
             self._next = next(self._packets, None)
         if self._next is None:
             self._flush()
+
+    def _part(self, packets: Iterator[Any], end: float | None) -> Iterator[Any]:
+        """The packets between start and end, counted from the start."""
+        for packet in packets:
+            if packet.dts is None or packet.time_base is None:  # the last one, which holds nothing
+                yield packet
+                continue
+            time = packet.dts * packet.time_base
+            if time < self._start or (end is not None and time >= end):
+                continue
+            shift = round(self._start / packet.time_base)
+            packet.dts -= shift
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            yield packet
 
     def _mux(self, packet: Any) -> None:
         target = self._streams[packet.stream.index]

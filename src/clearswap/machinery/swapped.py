@@ -13,7 +13,7 @@ from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import NewFace, Swapper, steady_colours
 from clearswap.machinery.stages import ahead, batched
 from clearswap.machinery.tracks import Tracks
-from clearswap.machinery.video import VideoFrame, read_frames
+from clearswap.machinery.video import Excerpt, VideoFrame, read_frames
 from clearswap.machinery.who import Choice
 
 _BATCH = 8  # frames whose faces are drawn together
@@ -22,16 +22,16 @@ _Drawn = tuple[VideoFrame, dict[int, NewFace]]
 
 
 def swapped_frames(
-    clip: Path, tracks: Tracks, choice: Choice, smoothing: SteadyConfig, swapper: Swapper, start: int
+    clip: Path, part: Excerpt, tracks: Tracks, choice: Choice, smoothing: SteadyConfig, swapper: Swapper, start: int
 ) -> Iterator[VideoFrame]:
-    """The frames of a clip from `start` on, with new faces.
+    """The frames of a part of a clip, from its frame `start` on, with new faces.
 
     Whatever the start, each comes out the same: colours are averaged with those of frames before it, and batches begin
     at the same frames.
     """
     reach = swapper.blend.colour_frames
     begin = max(0, start - reach) // _BATCH * _BATCH
-    frames = ahead(islice(read_frames(clip), begin, None))
+    frames = ahead(islice(read_frames(clip, part=part), begin, None))
     drawn = _draw(frames, _placed(tracks, choice, smoothing, begin), swapper)
     return islice(_fit(drawn, swapper, reach), start - begin, None)
 

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from clearswap.core.align import Frame
-from clearswap.errors import InputError
+from clearswap.errors import InputError, OptionError
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,30 @@ class VideoInfo:
     color_range: int
     color_primaries: int
     color_trc: int
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a video.
+
+    Attributes:
+        start: Seconds at which it begins.
+        end: Seconds before which it ends; the video's end when left out.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise OptionError(f"A video does not begin at second {self.start:g}; give 0 or more.")
+        if self.end is not None and self.end <= self.start:
+            raise OptionError(f"From second {self.start:g} to {self.end:g} is no part of a video; give a later end.")
+
+    def frames(self, info: VideoInfo) -> int:
+        """About how many frames it has."""
+        first, end = self.start * float(info.rate), (self.end or 1e9) * float(info.rate)
+        return max(1, round(min(end, info.frames) - first))
 
 
 @contextmanager
@@ -103,8 +127,8 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def read_frames(path: Path, *, every: int = 1) -> Iterator[VideoFrame]:
-    """Yield each `every`-th frame of a video, upright. Raises `InputError` where it cannot be decoded.
+def read_frames(path: Path, *, every: int = 1, part: Excerpt = Excerpt()) -> Iterator[VideoFrame]:
+    """Yield each `every`-th frame of a part of a video, upright. Raises `InputError` where it cannot be decoded.
 
     One reformatter serves the whole clip: PyAV's own `to_ndarray` makes a new colour converter for each frame.
     """
@@ -117,12 +141,14 @@ def read_frames(path: Path, *, every: int = 1) -> Iterator[VideoFrame]:
         step = int(1 / ((stream.average_rate or Fraction(25)) * base)) or 1
         try:
             for index, frame in enumerate(container.decode(stream)):
-                if index % every:
+                pts = frame.pts if frame.pts is not None else index * step
+                if index % every or pts * base < part.start:
                     continue
+                if part.end is not None and pts * base >= part.end:
+                    return
                 picture: Frame = np.asarray(to_rgb.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
                 if frame.rotation:  # counterclockwise, as np.rot90 turns
                     picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
-                pts = frame.pts if frame.pts is not None else index * step
                 yield VideoFrame(picture, index, pts, frame.duration or 0, float(pts * base))
         except FFmpegError as error:
             raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error

@@ -24,7 +24,7 @@ from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.detector import Detector
 from clearswap.machinery.device import used_device
 from clearswap.machinery.encoder import EncodeConfig, require_encoder
-from clearswap.machinery.find import Likeness, find_faces, person_in
+from clearswap.machinery.find import Likeness, find_faces, likeness_of
 from clearswap.machinery.identity import Identity, load_or_make
 from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
@@ -34,8 +34,8 @@ from clearswap.machinery.stages import ahead
 from clearswap.machinery.swapped import swapped_frames
 from clearswap.machinery.tracker import TrackConfig, Tracker
 from clearswap.machinery.tracks import Tracks, read_tracks
-from clearswap.machinery.video import VideoFrame, probe
-from clearswap.machinery.who import LIMIT, Choice, WhoConfig, pick
+from clearswap.machinery.video import Excerpt, VideoFrame, probe
+from clearswap.machinery.who import LIMIT, Choice, Faces, WhoConfig, pick
 from clearswap.machinery.whole import output_errors, whole_file
 from clearswap.machinery.work import fingerprint, work_of, working_folder
 from clearswap.progress import Progress, Report, silent
@@ -77,10 +77,11 @@ class _Tools:
     detector: Detector
     mesh: Mesh
     likeness: Likeness | None
-    who: WhoConfig
+    faces: Faces
     tracking: TrackConfig
     smoothing: SteadyConfig
     encoding: EncodeConfig
+    part: Excerpt
     identity: Identity
     report: Report
     resume: bool
@@ -101,29 +102,28 @@ def convert(
     tracking: TrackConfig = TrackConfig(),
     smoothing: SteadyConfig = SteadyConfig(),
     encoding: EncodeConfig = EncodeConfig(),
+    part: Excerpt = Excerpt(),
     resume: bool = False,
     report: Report = silent,
 ) -> Converted:
     """Replace a person's face in `source` by that of person `to` ("a" or "b") of `model`, into `output`.
 
     Whose face is replaced, `who` says: that of the model's other person, wherever they are, unless told otherwise. A
-    video keeps its size, frame times and sound; frames without that face pass through and are counted. A folder
-    becomes a folder of the same names. Outputs appear whole or not at all; with `resume`, a video whose conversion was
-    stopped or killed goes on after the last finished segment. Raises `InputError` (also when there is nobody to replace
-    in the whole of `source`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
+    video (or `part` of it) keeps its size, frame times and sound; frames without that face pass through and are
+    counted. A folder becomes a folder of the same names. Outputs appear whole or not at all; with `resume`, a video
+    whose conversion was stopped or killed goes on after the last finished segment. Raises `InputError` (also when there
+    is nobody to replace in the whole of `source`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
     """
     pairs = _pair(Path(source), Path(output))
     device = used_device()
     config, net = checkpoint.load_network(Path(model), device)
     detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
-    likeness = _likeness(Path(model), who, to, Tracker(tracking, detector, mesh), report)
-    if who.faces == "match" and likeness is None:
-        who = WhoConfig(faces="largest")
+    likeness, faces = likeness_of(Path(model), who, to, Tracker(tracking, detector, mesh), report)
     swapper = Swapper(drawer(net, to), config, device, mask, blend)
     tools = _Tools(
-        *(swapper, detector, mesh, likeness, who, tracking, smoothing, encoding, load_or_make(), report, resume)
+        *(swapper, detector, mesh, likeness, faces, tracking, smoothing, encoding, part, load_or_make(), report, resume)
     )
-    settings = [to, who, mask, blend, tracking, smoothing, encoding]
+    settings = [to, who, mask, blend, tracking, smoothing, encoding, part]
     done = Converted()
     for given, wanted in pairs:
         if is_picture(given):
@@ -135,20 +135,6 @@ def convert(
     if not done.swapped:
         raise _nobody(Path(source), done, None)
     return done
-
-
-def _likeness(model: Path, who: WhoConfig, to: Side, tracker: Tracker, report: Report) -> Likeness | None:
-    """What tells the person to replace from others; None where nobody is looked for or known."""
-    if who.faces != "match":
-        return None
-    if who.like is not None:
-        return Likeness(person_in(who.like, tracker))
-    known = checkpoint.read_persons(model).get("b" if to == "a" else "a")
-    if known is None:
-        note = f"{model} does not know who its persons are, so the largest face of each frame is replaced"
-        report(Progress("convert", note=note))
-        return None
-    return Likeness(known.numpy())
 
 
 def _pair(source: Path, output: Path) -> list[tuple[Path, Path]]:
@@ -188,18 +174,20 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
         if going_on and (tracks := read_tracks(work)) is not None:
             tools.report(Progress("convert", note=f"going on with {output} where an earlier run was stopped"))
         else:
-            tracks = find_faces(source, info.frames, tools.tracker(), work, tools.likeness, tools.report)
-        choice = Choice(tracks, tools.who.faces)
+            tracks = find_faces(info, tools.part, tools.tracker(), work, tools.likeness, tools.report)
+        choice = Choice(tracks, tools.faces)
         done = _counted(tracks, choice)
         if alone and not done.swapped:
             raise _nobody(source, done, choice.nearest)
         segments = Segments(work, info, tools.encoding)
         there = segments.frames
-        with closing(ahead(swapped_frames(source, tracks, choice, tools.smoothing, tools.swapper, there))) as swapped:
+        with closing(
+            ahead(swapped_frames(source, tools.part, tracks, choice, tools.smoothing, tools.swapper, there))
+        ) as swapped:
             segments.write(_reported(swapped, there, done, source, tools.report))
         unsigned = work / f"unsigned{output.suffix}"
         try:
-            done = replace(done, sound=segments.join(unsigned))
+            done = replace(done, sound=segments.join(unsigned, tools.part))
             credentials.sign(unsigned, signed, source, tools.identity)
         finally:
             unsigned.unlink(missing_ok=True)
@@ -222,20 +210,14 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) 
     picture, alpha = read_picture(source), read_alpha(source)
     found = tools.tracker()(picture)
     near = dict(enumerate(tools.likeness(picture, found) if tools.likeness else []))
-    chosen = pick({i: face.landmarks for i, face in enumerate(found)}, near, tools.who.faces)
+    chosen = pick({i: face.landmarks for i, face in enumerate(found)}, near, tools.faces)
     done = Converted(1, 1, int(bool(chosen)), int(not found), int(bool(found) and not chosen))
     if alone and not chosen:
         raise _nobody(source, done, min(near.values(), default=None))
     result = tools.swapper([picture], [[found[i].landmarks for i in chosen]])[0]
     if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
         result = np.dstack([result, alpha])
-    with whole_file(output) as signed:
-        unsigned = signed.with_name(f"{signed.stem}-unsigned{signed.suffix}")
-        try:
-            unsigned.write_bytes(encode_picture(result, output.suffix))
-            credentials.sign(unsigned, signed, source, tools.identity)
-        finally:
-            unsigned.unlink(missing_ok=True)
+    credentials.write_picture(output, encode_picture(result, output.suffix), source, tools.identity)
     tools.report(Progress(f"convert {source.name}", 1, 1))
     return done
 

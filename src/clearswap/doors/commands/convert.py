@@ -15,6 +15,7 @@ from clearswap.core.swap import BlendConfig
 from clearswap.doors.bar import progress_bar
 from clearswap.machinery.encoder import EncodeConfig
 from clearswap.machinery.tracker import TrackConfig
+from clearswap.machinery.video import Excerpt
 from clearswap.machinery.who import WhoConfig
 
 
@@ -30,7 +31,9 @@ def convert(
     tracking: Annotated[TrackConfig, Parameter(name="*")] = TrackConfig(),
     smoothing: Annotated[SteadyConfig, Parameter(name="*")] = SteadyConfig(),
     encoding: Annotated[EncodeConfig, Parameter(name="*")] = EncodeConfig(),
+    part: Annotated[Excerpt, Parameter(name="*")] = Excerpt(),
     resume: bool = False,
+    preview: bool = False,
 ) -> None:
     """Put the face of person a or b into a video, a picture, or a folder of either.
 
@@ -46,9 +49,25 @@ def convert(
         Whose face is put in: the person of the first (a) or the second (b) face set in training.
     resume
         Go on with a video whose conversion was stopped or killed, after the last finished ten seconds or so.
+    preview
+        Write a picture instead: the hardest frames of the video with these settings and with others, and who is in it.
     """
     console = Console()
     with progress_bar(console) as report:
+        if preview:
+            rows = clearswap.preview(
+                *(model, source, output),
+                to=to,
+                who=who,
+                mask=mask,
+                blend=blend,
+                tracking=tracking,
+                smoothing=smoothing,
+                part=part,
+                report=report,
+            )
+            console.print(f"{output}: {', '.join(rows)}", markup=False, highlight=False, soft_wrap=True)
+            return
         done = clearswap.convert(
             *(model, source, output),
             to=to,
@@ -58,6 +77,7 @@ def convert(
             tracking=tracking,
             smoothing=smoothing,
             encoding=encoding,
+            part=part,
             resume=resume,
             report=report,
         )

@@ -1,0 +1,160 @@
+"""Preview: the hardest frames of a video in a grid of settings, to choose by looking before a long conversion.
+
+On top stand the people in it, those who will be replaced in green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from clearswap.core.align import Frame, Points
+from clearswap.core.coverage import rough_pose
+from clearswap.core.mask import MaskConfig
+from clearswap.core.model import Side
+from clearswap.core.steady import SteadyConfig
+from clearswap.core.swap import BlendConfig, Swapper, drawer
+from clearswap.errors import InputError, OutputError
+from clearswap.machinery import checkpoint, credentials
+from clearswap.machinery.detector import Detector
+from clearswap.machinery.device import used_device
+from clearswap.machinery.find import find_faces, likeness_of
+from clearswap.machinery.identity import load_or_make
+from clearswap.machinery.mesh import Mesh
+from clearswap.machinery.pictures import encode_picture, is_picture
+from clearswap.machinery.tracker import TrackConfig, Tracker
+from clearswap.machinery.tracks import Tracks
+from clearswap.machinery.video import Excerpt, probe, read_frames
+from clearswap.machinery.who import Choice, WhoConfig
+from clearswap.progress import Report, silent
+
+_TILE = 224  # pixels
+_SAMPLES = 60  # frames among which the hardest are looked for
+_PEOPLE = 8  # tracks that are shown, those seen longest
+_REPLACED, _KEPT = (40, 180, 60), (130, 130, 130)
+# What each column changes of the settings that were given.
+_COLUMNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "as set": ({}, {}),
+    "colour: mkl": ({"colour_method": "mkl"}, {}),
+    "no colour": ({"colour_method": "none"}, {}),
+    "pyramid": ({"seam": "pyramid"}, {}),
+    "clone": ({"seam": "clone"}, {}),
+    "not sharpened": ({"sharpen": 0.0}, {}),
+    "soft edge": ({}, {"feather": 0.16}),
+    "whole hull": ({}, {"learned": False, "shrink": 0.0}),
+}
+
+
+def preview(
+    model: Path | str,
+    source: Path | str,
+    output: Path | str,
+    *,
+    to: Side,
+    who: WhoConfig = WhoConfig(),
+    mask: MaskConfig = MaskConfig(),
+    blend: BlendConfig = BlendConfig(),
+    tracking: TrackConfig = TrackConfig(),
+    smoothing: SteadyConfig = SteadyConfig(),
+    part: Excerpt = Excerpt(),
+    report: Report = silent,
+) -> list[str]:
+    """Draw into the picture `output` what a conversion of the video `source` would look like, with these settings and
+    with others: where the face is most turned, smallest or darkest, where the mouth is open, and in an ordinary frame.
+
+    Returns what the rows show. The picture is signed as all that shows generated faces. Raises what `convert` raises.
+    """
+    source, output = Path(source), Path(output)
+    if is_picture(source) or not is_picture(output):
+        raise OutputError(f"A preview shows a video in a picture; {source} cannot become {output}.")
+    credentials.require_signable(output)
+    config, net = checkpoint.load_network(Path(model), used_device())
+    swapper = Swapper(drawer(net, to), config, used_device(), mask, blend)
+    detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
+    likeness, faces = likeness_of(Path(model), who, to, Tracker(tracking, detector, mesh), report)
+    with TemporaryDirectory() as folder:
+        own = Tracker(tracking, detector, mesh)
+        tracks = find_faces(probe(source), part, own, Path(folder), likeness, report)
+        choice = Choice(tracks, faces)
+        placed = [{n: f[n] for n in choice(i, f)} for i, f in enumerate(tracks.all(0, smoothing))]
+        lines = _people(tracks, choice, source, part)
+    if not any(placed):
+        raise InputError(f"Nobody in {source} would be replaced; see --faces and --like.")
+    rows = _hardest(placed, source, part)
+    lines += [_row(name, *rows[name], swapper) for name in rows]
+    width = max(line.shape[1] for line in lines)
+    whole = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
+    credentials.write_picture(output, encode_picture(whole, output.suffix), source, load_or_make())
+    return list(rows)
+
+
+def _people(tracks: Tracks, choice: Choice, source: Path, part: Excerpt) -> list[Frame]:
+    """A line of those who are seen longest."""
+    longest = sorted(tracks.tracks, key=lambda track: track.frames, reverse=True)[:_PEOPLE]
+    wanted = {(track.first + track.last) // 2: track.number for track in longest}
+    tiles: list[Frame] = []
+    for i, (frame, found) in enumerate(zip(read_frames(source, part=part), tracks.all(0), strict=False)):
+        if i in wanted and wanted[i] in found:
+            number = wanted[i]
+            far = choice.distance(number, i)
+            mine = number in choice(i, found)
+            words = f"track {number}" + (f": {far:.2f} away" if far < float("inf") else "")
+            tiles.append(_tile(frame.picture, found[number], words, _REPLACED if mine else _KEPT))
+    return [np.hstack(tiles)] if tiles else []
+
+
+def _hardest(
+    placed: list[dict[int, Points]], source: Path, part: Excerpt
+) -> dict[str, tuple[Frame, dict[int, Points]]]:
+    """The frames to show, by what is hard about them."""
+    there = [i for i, faces in enumerate(placed) if faces]
+    spread: list[float] = np.linspace(0, len(there) - 1, min(_SAMPLES, len(there))).tolist()
+    middle = there[len(there) // 2]
+    chosen = {middle, *(there[round(at)] for at in spread)}
+    best: dict[str, tuple[float, Frame, dict[int, Points]]] = {}
+    for i, frame in enumerate(read_frames(source, part=part)):
+        if i not in chosen:
+            continue
+        landmarks = next(iter(placed[i].values()))
+        for name, score in _scores(frame.picture, landmarks, i == middle):
+            if name not in best or score > best[name][0]:
+                best[name] = (score, frame.picture, placed[i])
+    return {name: (frame, faces) for name, (_, frame, faces) in best.items()}
+
+
+def _scores(frame: Frame, landmarks: Points, middle: bool) -> Iterator[tuple[str, float]]:
+    """How well a frame serves as an example of each thing."""
+    low, high = landmarks.min(0), landmarks.max(0)
+    (left, top), (right, bottom) = np.maximum(low, 0).astype(int).tolist(), np.maximum(high, 1).astype(int).tolist()
+    box = frame[top:bottom, left:right]
+    yield "ordinary", float(middle)
+    yield "most turned", abs(rough_pose(landmarks)[0])
+    yield "smallest", -float((high - low).max())
+    yield "darkest", -float(box.mean()) if box.size else -255.0
+    yield "mouth open", float(np.linalg.norm(landmarks[13] - landmarks[14]) / np.linalg.norm(high - low))
+
+
+def _row(name: str, frame: Frame, faces: dict[int, Points], swapper: Swapper) -> Frame:
+    landmarks = next(iter(faces.values()))
+    tiles = [_tile(frame, landmarks, name, _KEPT)]
+    for words, (blend, mask) in _COLUMNS.items():
+        other = replace(swapper, blend=replace(swapper.blend, **blend), mask=replace(swapper.mask, **mask))
+        tiles.append(_tile(other([frame], [list(faces.values())])[0], landmarks, words, _REPLACED))
+    return np.hstack(tiles)
+
+
+def _tile(frame: Frame, landmarks: Points, words: str, colour: tuple[int, int, int]) -> Frame:
+    """The face in a square with a caption."""
+    middle, reach = (landmarks.min(0) + landmarks.max(0)) / 2, float((landmarks.max(0) - landmarks.min(0)).max()) * 0.8
+    scale = _TILE / (2 * reach)
+    matrix = np.array([[scale, 0, _TILE / 2 - scale * middle[0]], [0, scale, _TILE / 2 - scale * middle[1]]])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    tile = np.asarray(cv2.warpAffine(frame, matrix, (_TILE, _TILE), flags=how), np.uint8)
+    cv2.rectangle(tile, (0, 0), (_TILE - 1, 19), colour, -1)
+    cv2.putText(tile, words, (5, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return tile
