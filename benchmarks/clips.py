@@ -14,9 +14,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import torch
 
 import clearswap
 from clearswap.core.align import Frame
+from clearswap.core.model import PRESETS, ModelConfig
 from clearswap.machinery.video import read_frames
 
 DEMO = Path(clearswap.__file__).parent / "demo_clips"
@@ -109,9 +111,14 @@ def face_sets(folder: Path, clips: list[Path], *, every: int = 1) -> list[Path]:
     return sets
 
 
+def presets() -> dict[str, ModelConfig]:
+    """The presets for this machine: without an accelerator, a step of `hd` and `xl` takes seconds."""
+    small = ("classic", "lite")
+    return {n: c for n, c in PRESETS.items() if n in small or torch.accelerator.is_available()}
+
+
 def untrained_model(folder: Path, preset: str = "lite") -> Path:
     """A model that has learned nothing, for what does not depend on what it knows: speed and memory."""
-    from clearswap.core.model import PRESETS
     from clearswap.machinery import checkpoint
     from clearswap.machinery.device import used_device
     from clearswap.machinery.train_step import start_training

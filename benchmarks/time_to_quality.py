@@ -19,7 +19,6 @@ from common import Options, Plot, Result, Table
 
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.held_out import held_out_error
-from clearswap.core.model import PRESETS
 from clearswap.machinery.checkpoint import TrainingState
 from clearswap.machinery.device import computes_bfloat16, used_device
 from clearswap.machinery.face_data import FaceData, load_faces
@@ -56,7 +55,7 @@ class Runner:
 def race(sets: list[Path], budget: float) -> dict[str, Runner]:
     """Train the presets in turns until each has had its budget in seconds."""
     runners: dict[str, Runner] = {}
-    for name, config in PRESETS.items():
+    for name, config in clips.presets().items():
         data = [load_faces(folder, config, used_device()) for folder in sets]
         runners[name] = Runner(start_training(config, 0, used_device()), data)
     while min(runner.seconds for runner in runners.values()) < budget:

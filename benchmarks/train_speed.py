@@ -19,7 +19,7 @@ from common import Cell, Plot, Result, Table
 from torch import Tensor, nn
 
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.model import PRESETS, Lesson, ModelConfig, SwapNet
+from clearswap.core.model import Lesson, ModelConfig, SwapNet
 from clearswap.machinery.checkpoint import TrainingState
 from clearswap.machinery.device import computes_bfloat16, used_device
 from clearswap.machinery.face_data import FaceData, load_faces
@@ -168,9 +168,9 @@ def main() -> None:
     """Measure all presets."""
     wanted = common.options(__doc__)
     rounds, least = (1, 0.05) if wanted.quick else (6, 1.5)
-    configs = dict(PRESETS)
+    configs = clips.presets()
     if wanted.quick:
-        configs = {name: replace(config, batch=4) for name, config in PRESETS.items()}
+        configs = {name: replace(config, batch=4) for name, config in configs.items()}
     with common.scratch() as folder:
         sets = clips.face_sets(folder, wanted.clips, every=20 if wanted.quick else 1)
         trainees = trainees_of(configs, sets)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -23,7 +24,7 @@ _Drawn = tuple[VideoFrame, dict[int, NewFace]]
 
 def swapped_frames(
     clip: Path, part: Excerpt, tracks: Tracks, choice: Choice, smoothing: SteadyConfig, swapper: Swapper, start: int
-) -> Iterator[VideoFrame]:
+) -> Generator[VideoFrame]:
     """The frames of a part of a clip, from its frame `start` on, with new faces.
 
     Whatever the start, each comes out the same: colours are averaged with those of frames before it, and batches begin
@@ -31,9 +32,9 @@ def swapped_frames(
     """
     reach = swapper.blend.colour_frames
     begin = max(0, start - reach) // _BATCH * _BATCH
-    frames = ahead(islice(read_frames(clip, part=part), begin, None))
-    drawn = _draw(frames, _placed(tracks, choice, smoothing, begin), swapper)
-    return islice(_fit(drawn, swapper, reach), start - begin, None)
+    with closing(ahead(read_frames(clip, part=part))) as frames:
+        drawn = _draw(islice(frames, begin, None), _placed(tracks, choice, smoothing, begin), swapper)
+        yield from islice(_fit(drawn, swapper, reach), start - begin, None)
 
 
 def _placed(tracks: Tracks, choice: Choice, smoothing: SteadyConfig, start: int) -> Iterator[dict[int, Points]]:

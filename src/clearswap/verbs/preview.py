@@ -96,15 +96,13 @@ def preview(
 def _people(tracks: Tracks, choice: Choice, source: Path, part: Excerpt) -> list[Frame]:
     """A line of those who are seen longest."""
     longest = sorted(tracks.tracks, key=lambda track: track.frames, reverse=True)[:_PEOPLE]
-    wanted = {(track.first + track.last) // 2: track.number for track in longest}
     tiles: list[Frame] = []
     for i, (frame, found) in enumerate(zip(read_frames(source, part=part), tracks.all(0), strict=False)):
-        if i in wanted and wanted[i] in found:
-            number = wanted[i]
-            far = choice.distance(number, i)
-            mine = number in choice(i, found)
-            words = f"track {number}" + (f": {far:.2f} away" if far < float("inf") else "")
-            tiles.append(_tile(frame.picture, found[number], words, _REPLACED if mine else _KEPT))
+        for number in (track.number for track in longest if i == (track.first + track.last) // 2):
+            if number in found:
+                far, mine = choice.distance(number, i), number in choice(i, found)
+                words = f"track {number}" + (f": {far:.2f} away" if far < float("inf") else "")
+                tiles.append(_tile(frame.picture, found[number], words, _REPLACED if mine else _KEPT))
     return [np.hstack(tiles)] if tiles else []
 
 
