@@ -167,7 +167,7 @@ def parts(name: str, one: Trainee, took: dict[str, float]) -> dict[str, float]:
 def main() -> None:
     """Measure all presets."""
     wanted = common.options(__doc__)
-    rounds, least = (1, 0.05) if wanted.quick else (6, 1.5)
+    rounds, least = (1, 0.05) if wanted.quick else (3, 1.5)
     configs = clips.presets()
     if wanted.quick:
         configs = {name: replace(config, batch=4) for name, config in configs.items()}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clearswap.core.align import Matrix, align, invert, transform
-from clearswap.core.blend import Seam, box_of_square, paste
+from clearswap.core.blend import Seam, box_of_mask, paste
 from clearswap.core.mask import MaskConfig, face_mask
 from clearswap.core.model import ModelConfig
 from clearswap.core.swap import BlendConfig, Swapper
@@ -75,15 +75,20 @@ def test_the_frame_given_is_never_changed() -> None:
 
 
 @given(*PLACES)
-def test_the_box_holds_the_whole_square(angle: float, scale: float, x: float, y: float) -> None:
-    matrix = placed(angle, scale, x, y)
-    left, top, right, bottom = box_of_square(matrix, SIZE, (100, 160, 3))
+def test_the_box_holds_all_of_the_mask(angle: float, scale: float, x: float, y: float) -> None:
+    matrix, mask = placed(angle, scale, x, y), np.zeros((SIZE, SIZE), np.float32)
+    mask[10:50, 20:60] = 1
+    left, top, right, bottom = box_of_mask(mask, matrix, (100, 160, 3))
     assert left >= 0
     assert right <= 160
-    edge = np.linspace(0, SIZE, 9)
-    square = transform(np.stack(np.meshgrid(edge, edge), -1).reshape(-1, 2).astype(np.float32), invert(matrix))
+    across, down = np.linspace(20, 60, 9), np.linspace(10, 50, 9)
+    square = transform(np.stack(np.meshgrid(across, down), -1).reshape(-1, 2).astype(np.float32), invert(matrix))
     seen = square[((square >= 0) & (square <= (159, 99))).all(1)]
     assert ((seen >= (left - 0.01, top - 0.01)) & (seen <= (right + 0.01, bottom + 0.01))).all()
+
+
+def test_an_empty_mask_has_an_empty_box() -> None:
+    assert box_of_mask(np.zeros((SIZE, SIZE), np.float32), placed(0, 1, 50, 50), (100, 160, 3)) == (0, 0, 0, 0)
 
 
 CONFIG = ModelConfig("test", "lite", size=SIZE, coverage=0.8, drop=0.0, only_face=False, learning_rate=1e-3, batch=2)

@@ -17,10 +17,16 @@ Patch: TypeAlias = NDArray[np.float32]
 Seam: TypeAlias = Literal["feather", "pyramid", "clone"]
 
 
-def box_of_square(matrix: Matrix, size: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The part (left, top, right, bottom) of a frame of `shape` that the aligned square covers."""
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32)
-    corners = transform(corners, invert(matrix))
+def box_of_mask(mask: NDArray[np.float32], matrix: Matrix, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The part (left, top, right, bottom) of a frame of `shape` into which the aligned `mask` (S, S) reaches, with some
+    room around it; of no width where it reaches nowhere.
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not rows.size:
+        return 0, 0, 0, 0
+    room = 1 + len(mask) // 32
+    (x, y), (x2, y2) = (columns[0] - room, rows[0] - room), (columns[-1] + 1 + room, rows[-1] + 1 + room)
+    corners = transform(np.array([[x, y], [x2, y], [x, y2], [x2, y2]], np.float32), invert(matrix))
     left, top = np.floor(corners.min(0)).astype(int).tolist()
     right, bottom = np.ceil(corners.max(0)).astype(int).tolist()
     return max(left, 0), max(top, 0), min(right + 1, shape[1]), min(bottom + 1, shape[0])
@@ -38,12 +44,11 @@ def paste(
     """Lay `patch` over `frame` where `mask` says so; returns a new frame.
 
     `patch`: (S, S, 3) RGB in 0..1, `mask`: (S, S) in 0..1, both in the aligned square that `matrix` leads to.
-    `grain`: how much of the frame's grain the patch gets (0..1), the same for the same `seed`. Only the square's box is
-    worked on: on a 1280x720 frame a blend of the box took 9.7 ms where the whole frame took 32 (2 cores). Pixels where
-    the mask is 0 keep their exact value.
+    `grain`: how much of the frame's grain the patch gets (0..1), the same for the same `seed`. Only the mask's box is
+    worked on: on a 1280x720 frame a blend of the square's box took 9.7 ms where the whole frame took 32 (2 cores).
+    Pixels where the mask is 0 keep their exact value.
     """
-    size = len(patch)
-    left, top, right, bottom = box_of_square(matrix, size, frame.shape)
+    left, top, right, bottom = box_of_mask(mask, matrix, frame.shape)
     result = frame.copy()
     if right <= left or bottom <= top:
         return result
@@ -61,8 +66,10 @@ def paste(
 
 
 def _missing_grain(under: Frame, over: Patch, alpha: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Grain (H, W) that makes `over` as grainy as `under`, in 0..255."""
-    wanted, there = grain_of(under, alpha), grain_of(np.round(over).astype(np.uint8), alpha)
+    """Grain (H, W) that makes `over` as grainy as `under`, in 0..255, as the middle half of both shows it."""
+    height, width = alpha.shape
+    middle = np.s_[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    wanted, there = (grain_of(x[middle], alpha[middle]) for x in (under, over))
     return grain_like(under.shape[:2], 255 * max(0.0, wanted**2 - there**2) ** 0.5, seed)
 
 

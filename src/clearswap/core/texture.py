@@ -49,12 +49,12 @@ def _blurred(patch: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(patch, (0, 0), sigma), np.float32)
 
 
-def grain_of(picture: Frame, mask: Grey) -> float:
-    """The standard deviation, 0..1, of the grain in a picture (H, W, 3) where `mask` (H, W) is 1.
+def grain_of(picture: Frame | NDArray[np.float32], mask: Grey) -> float:
+    """The standard deviation, 0..1, of the grain in a picture (H, W, 3) in 0..255 where `mask` (H, W) is 1.
 
     The median of the residual counts, so that lashes and hairs, which are few and strong, do not.
     """
-    luma = (picture.astype(np.float32) @ _LUMA) / 255
+    luma = (np.asarray(picture, np.float32) @ _LUMA) / 255
     residual = np.abs(np.asarray(cv2.filter2D(luma, cv2.CV_32F, _RESIDUAL), np.float32))[mask > 0.5]
     return float(min(_MOST, np.median(residual) / 0.6745 / 6)) if residual.size else 0.0
 
