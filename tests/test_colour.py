@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.colour import Method, lab_to_rgb, match_colour, rgb_to_lab
+from clearswap.core.colour import Method, lab_to_rgb, palette, recolour, rgb_to_lab
 from makers import scene
 
 
@@ -16,6 +16,13 @@ def smooth(seed: int, mean: float = 0.5, spread: float = 0.06) -> Tensor:
     """A picture (1, 3, 48, 48) far from black and white, so that matching never clips."""
     generator = torch.Generator().manual_seed(seed)
     return (mean + spread * torch.randn(1, 3, 48, 48, generator=generator)).clamp(0.15, 0.85)
+
+
+def match_colour(
+    patch: Tensor, goal: Tensor, mask: Tensor, strength: float = 1.0, method: Method = "reinhard"
+) -> Tensor:
+    """What a swap does: the patch's palette brought to that of the face it replaces."""
+    return recolour(patch, palette(patch, mask, method), palette(goal, mask, method), method, strength)
 
 
 def statistics(picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

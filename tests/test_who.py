@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 import clearswap
 from clearswap.core.cuts import Cuts
 from clearswap.core.model import Side
+from clearswap.machinery.persons import STRANGE
 from clearswap.machinery.tracks import Track
 from clearswap.machinery.video import read_frames
-from clearswap.machinery.who import LIMIT, stretches
+from clearswap.machinery.who import stretches
 from conftest import Footage
 from makers import Picture, cut_clip, pictures_of, psnr, save_picture, write_clip
 
@@ -90,14 +91,14 @@ def looks(*distances: float) -> Track:
 
 
 def test_a_track_is_decided_once_whatever_single_looks_say() -> None:
-    assert [part.distance < LIMIT for part in stretches(looks(0.3, 0.4, 0.7, 0.3, 0.65, 0.3, 0.4))] == [True]
-    assert [part.distance < LIMIT for part in stretches(looks(0.7, 0.7, 0.5, 0.7, 0.7))] == [False]
+    assert [part.distance < STRANGE for part in stretches(looks(0.3, 0.4, 0.7, 0.3, 0.65, 0.3, 0.4))] == [True]
+    assert [part.distance < STRANGE for part in stretches(looks(0.7, 0.7, 0.5, 0.7, 0.7))] == [False]
     assert [(p.first, p.last) for p in stretches(looks(0.3, 0.3, 0.7))] == [(0, 29)]
 
 
 def test_a_track_that_goes_on_as_somebody_else_is_two_stretches() -> None:
     parts = stretches(looks(0.3, 0.3, 0.4, 0.3, 0.7, 0.6, 0.7, 0.7))
-    assert [(part.first, part.last, part.distance < LIMIT) for part in parts] == [(0, 39, True), (40, 79, False)]
+    assert [(part.first, part.last, part.distance < STRANGE) for part in parts] == [(0, 39, True), (40, 79, False)]
 
 
 def test_a_stranger_is_refused_in_one_sentence_and_swapped_on_demand(

@@ -50,17 +50,6 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     )
 
 
-def match_colour(
-    patch: Tensor, aligned: Tensor, mask: Tensor, strength: float = 1.0, method: Method = "reinhard"
-) -> Tensor:
-    """Give `patch` the colours that `aligned` has inside `mask`.
-
-    `patch`, `aligned`: (B, 3, S, S) RGB in 0..1. `mask`: (B, 1, S, S) in 0..1. `strength`: 0 leaves the patch
-    as it is, 1 matches fully.
-    """
-    return recolour(patch, palette(patch, mask, method), palette(aligned, mask, method), method, strength)
-
-
 def palette(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
     """What a method wants to know of the colours inside `mask`: (B, K). Palettes of successive frames can be averaged.
 
@@ -84,7 +73,9 @@ def palette(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
 
 
 def recolour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, strength: float = 1.0) -> Tensor:
-    """A patch (B, 3, S, S) of the `palette` `own` (B, K), brought to the palette `goal`.
+    """A patch (B, 3, S, S) in 0..1 of the `palette` `own` (B, K), brought to the palette `goal`.
+
+    `strength`: 0 leaves it as it is, 1 matches fully.
 
     Spreads are changed by at most a half or a double: an open mouth or closed eyes change them for reasons that are
     not light.

@@ -42,6 +42,11 @@ class BlendConfig:
     sharpen: float = 1.4
     grain: float = 1.0
 
+    @property
+    def method(self) -> Method:
+        """The colour method, "none" where it would change nothing."""
+        return self.colour_method if self.colour else "none"
+
 
 @dataclass(frozen=True)
 class NewFace:
@@ -101,24 +106,24 @@ class Swapper:
         if self.model.only_face:
             seen = [only_face(square, points) for square, points in zip(squares, moved, strict=True)]
         masks = np.stack([face_mask(points, size, self.mask) for points in moved])  # (B, S, S)
-        for (index, track, _), matrix, face in zip(faces, matrices, self._draw(seen, masks), strict=True):
-            drawn[index][track] = replace(face, matrix=matrix)
+        for (index, track, _), face in zip(faces, self._draw(seen, masks, matrices), strict=True):
+            drawn[index][track] = face
         return drawn
 
     @torch.inference_mode()
-    def _draw(self, squares: list[Frame], masks: NDArray[np.float32]) -> list[NewFace]:
-        """The new faces for aligned ones (S, S, 3) and their masks (B, S, S); where they belong is added after."""
+    def _draw(self, squares: list[Frame], masks: NDArray[np.float32], matrices: list[Matrix]) -> list[NewFace]:
+        """The new faces for aligned ones (S, S, 3), their masks (B, S, S), and where they belong."""
         aligned = torch.from_numpy(np.stack(squares)).to(self.device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
         drawn = self.draw(aligned)
         mask = torch.from_numpy(masks).to(self.device)[:, None]  # (B, 1, S, S)
         if drawn.shape[1] > 3 and self.mask.learned:
             mask = mask * decided(drawn[:, 3:])
-        patch, method = drawn[:, :3], self.blend.colour_method
+        patch, method = drawn[:, :3], self.blend.method
         own, goal = palette(patch, mask, method), palette(aligned, mask, method)
         there = (np.asarray(square, np.float32) / np.float32(255) for square in squares)
         return [
-            NewFace(*(p, m[0].cpu().numpy(), t, o, g), np.eye(2, 3))
-            for p, m, t, o, g in zip(patch, mask, there, own, goal, strict=True)
+            NewFace(*(p, m[0].cpu().numpy(), t, o, g), matrix)
+            for p, m, t, o, g, matrix in zip(patch, mask, there, own, goal, matrices, strict=True)
         ]
 
     @torch.inference_mode()
@@ -127,7 +132,7 @@ class Swapper:
         blend = self.blend
         for face in faces:
             own, goal = face.own[None], face.goal[None]
-            coloured = recolour(face.patch[None], own, goal, blend.colour_method, blend.colour)[0]
+            coloured = recolour(face.patch[None], own, goal, blend.method, blend.colour)[0]
             patch = coloured.permute(1, 2, 0).cpu().numpy()
             if blend.sharpen:
                 patch = match_sharpness(patch, face.aligned, face.mask, blend.sharpen)

@@ -45,7 +45,7 @@ def sign(unsigned: Path, signed: Path, original: Path, identity: Identity) -> No
     """
     tool: dict[str, Any] = {"name": "Clearswap", "version": version("clearswap")}
     settings = {
-        # c2pa holds files in memory up to 512 MB otherwise; its hashing still takes up to 256 MB at a time
+        # c2pa holds files in memory up to 512 MB otherwise; signing 225 MB takes 258 MB with this, 474 without
         "core": {"backing_store_memory_threshold_in_mb": 16},
         "builder": {"claim_generator_info": tool, "thumbnail": {"enabled": False}},
         "trust": {"user_anchors": identity.root},

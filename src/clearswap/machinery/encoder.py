@@ -5,7 +5,7 @@ they came from.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import av
 from av.codec.context import Flags
@@ -18,7 +18,9 @@ from clearswap.machinery.video import VideoFrame, VideoInfo
 
 _BT709 = 1  # FFmpeg's AVCOL_SPC_BT709
 _HDR = {16: "PQ", 18: "HLG"}  # of FFmpeg's AVCOL_TRC_*
-_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_Preset: TypeAlias = Literal[
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
+]
 _NAMES = {"x264": "libx264", "x265": "libx265", "av1": "libsvtav1", "nvenc": "h264_nvenc"}
 
 
@@ -38,9 +40,7 @@ class EncodeConfig:
 
     encoder: Literal["x264", "x265", "av1", "nvenc"] = "x264"
     crf: int = 12
-    encoder_preset: Literal[
-        "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
-    ] = "veryfast"
+    encoder_preset: _Preset = "veryfast"
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= 51:
@@ -53,13 +53,13 @@ class EncodeConfig:
         No B-frames: with them an MP4's length is summed up from decoding times, and a clip of uneven frame times
         (phones) comes out at another mean frame rate (26.47 for 26.40 on one).
         """
-        crf, speed = str(self.crf), _PRESETS.index(self.encoder_preset)
+        crf, speed = str(self.crf), get_args(_Preset).index(self.encoder_preset)
         if self.encoder == "x265":
             return {"crf": crf, "preset": self.encoder_preset, "x265-params": "log-level=error:bframes=0"}
         if self.encoder == "av1":
             return {"crf": crf, "preset": str(12 - speed), "svtav1-params": "pred-struct=1"}
         if self.encoder == "nvenc":
-            return {"rc": "vbr", "cq": crf, "preset": f"p{max(1, 7 - (8 - speed))}", "bf": "0"}
+            return {"rc": "vbr", "cq": crf, "preset": f"p{max(1, speed - 1)}", "bf": "0"}
         return {"crf": crf, "preset": self.encoder_preset, "bf": "0"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from clearswap.core.model import Side
 from clearswap.errors import InputError
 from clearswap.machinery.bridge import followed
 from clearswap.machinery.checkpoint import read_persons
+from clearswap.machinery.detector import Detector
 from clearswap.machinery.embedding import Embedding, chip
+from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import read_picture
-from clearswap.machinery.tracker import Face, Tracker
+from clearswap.machinery.tracker import Face, TrackConfig, Tracker
 from clearswap.machinery.tracks import Tracks, TrackWriter
 from clearswap.machinery.video import Excerpt, VideoInfo
 from clearswap.machinery.who import Faces, WhoConfig
@@ -39,23 +42,47 @@ class Likeness:
         return np.linalg.norm(found - self._person, axis=1).tolist()
 
 
-def likeness_of(
-    model: Path, who: WhoConfig, to: Side, tracker: Tracker, report: Report
-) -> tuple[Likeness | None, Faces]:
-    """What tells the person to replace from others (None where nobody is looked for), and which faces are replaced.
+@dataclass(frozen=True)
+class Finder:
+    """Finds the faces of clips and pictures, and says which of them are replaced.
 
-    Raises `InputError` for a picture of the person (`who.like`) that shows no face.
+    Attributes:
+        tracking: How faces are found and followed.
+        detector: Loaded once for all.
+        mesh: Likewise.
+        likeness: Tells the person to replace from others; None where nobody is looked for.
+        faces: Which faces are replaced.
     """
+
+    tracking: TrackConfig
+    detector: Detector
+    mesh: Mesh
+    likeness: Likeness | None
+    faces: Faces
+
+    def tracker(self) -> Tracker:
+        """A tracker for one clip or picture."""
+        return Tracker(self.tracking, self.detector, self.mesh)
+
+
+def make_finder(model: Path, who: WhoConfig, to: Side, tracking: TrackConfig, report: Report) -> Finder:
+    """Load what finds faces, and learn whose are to be replaced when person `to` of `model` is put in.
+
+    Raises `FaceModelsMissing`, and `InputError` for a picture of the person (`who.like`) that shows no face.
+    """
+    nobody = Finder(
+        tracking, Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh(), None, who.faces
+    )
     if who.faces != "match":
-        return None, who.faces
+        return nobody
     if who.like is not None:
-        return Likeness(person_in(who.like, tracker)), "match"
+        return replace(nobody, likeness=Likeness(person_in(who.like, nobody.tracker())))
     known = read_persons(model).get("b" if to == "a" else "a")
     if known is not None:
-        return Likeness(known.numpy()), "match"
+        return replace(nobody, likeness=Likeness(known.numpy()))
     note = f"{model} does not know who its persons are, so the largest face of each frame is replaced"
     report(Progress("convert", note=note))
-    return None, "largest"
+    return replace(nobody, faces="largest")
 
 
 def person_in(picture: Path, tracker: Tracker) -> NDArray[np.float32]:
@@ -67,18 +94,16 @@ def person_in(picture: Path, tracker: Tracker) -> NDArray[np.float32]:
     return Embedding()([chip(frame, faces[0].landmarks)])[0]
 
 
-def find_faces(
-    info: VideoInfo, part: Excerpt, tracker: Tracker, folder: Path, likeness: Likeness | None, report: Report
-) -> Tracks:
+def find_faces(info: VideoInfo, part: Excerpt, finder: Finder, folder: Path, report: Report) -> Tracks:
     """Write the faces of a part of a clip into `folder`. Raises `InputError` where it cannot be decoded."""
     writer, frames = TrackWriter(folder), part.frames(info)
     looked: dict[int, int] = {}  # when each track was looked at last
     crowded: dict[int, int] = {}  # and when it was near another
-    for done, (frame, faces) in enumerate(followed(info.path, tracker, part), 1):
+    for done, (frame, faces) in enumerate(followed(info.path, finder.tracker(), part), 1):
         crowded |= {face.track: done for face in faces if _crowded(face, faces)}
         gaps = {n: 1 if done - crowded.get(n, -_AFTER) < _AFTER else _LOOK for n in (face.track for face in faces)}
         due = [face for face in faces if done - looked.get(face.track, -_LOOK) >= gaps[face.track]]
-        distances = likeness(frame.picture, due) if likeness else []
+        distances = finder.likeness(frame.picture, due) if finder.likeness else []
         looks = dict(zip((face.track for face in due), distances, strict=False))
         looked |= dict.fromkeys(looks, done)
         writer.add(faces, looks)

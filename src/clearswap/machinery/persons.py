@@ -14,7 +14,7 @@ from clearswap.machinery.faceset import FaceRecord, read_face
 # of one clip at most 0.32; five real persons at least 0.59, four synthetic ones at least 0.41.
 SAME = 0.36
 # A face further than this from the average of its set is somebody else's. Measured: a clip's own at most 0.50.
-_STRANGE = 0.56
+STRANGE = 0.56
 
 
 def embeddings(folder: Path, records: list[FaceRecord], embedding: Embedding) -> NDArray[np.float32]:
@@ -29,4 +29,4 @@ def average(found: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def strangers(found: NDArray[np.float32]) -> list[int]:
     """Which of the faces are of somebody else."""
-    return np.flatnonzero(np.linalg.norm(found - average(found), axis=1) > _STRANGE).tolist()
+    return np.flatnonzero(np.linalg.norm(found - average(found), axis=1) > STRANGE).tolist()

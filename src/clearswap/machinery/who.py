@@ -16,10 +16,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from clearswap.core.align import Points
+from clearswap.machinery.persons import STRANGE
 from clearswap.machinery.tracks import Track, Tracks
 
-# A face further than this from a person's average is somebody else's; see `_STRANGE` in `persons.py`.
-LIMIT = 0.56
 _LOOKS = 5  # in a row whose median says that a track goes on as another person
 
 
@@ -80,7 +79,7 @@ def pick(found: Mapping[int, Points], near: Mapping[int, float], faces: Faces) -
         return list(found)
     if faces == "largest":
         return sorted(found, key=lambda number: _size(found[number]))[-1:]
-    return sorted((number for number in found if near[number] < LIMIT), key=lambda number: near[number])[:1]
+    return sorted((number for number in found if near[number] < STRANGE), key=lambda number: near[number])[:1]
 
 
 def stretches(track: Track) -> list[Stretch]:
@@ -90,7 +89,7 @@ def stretches(track: Track) -> list[Stretch]:
     frames, distances = [at for at, _ in track.looks], np.array([far for _, far in track.looks])
     last = len(distances) - 1
     reach = [min(_LOOKS // 2, i, last - i) for i in range(last + 1)]  # no further to one side than to the other
-    same = [bool(np.median(distances[i - r : i + r + 1]) < LIMIT) for i, r in enumerate(reach)]
+    same = [bool(np.median(distances[i - r : i + r + 1]) < STRANGE) for i, r in enumerate(reach)]
     if last > 0:  # the first and last look stand alone, and one look may err
         same[0], same[last] = same[1], same[last - 1]
     parts: list[Stretch] = []

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clearswap.errors import ClearswapError, OutputError
+from clearswap.errors import OutputError
 from clearswap.machinery.whole import whole_file
 
 PIECES = "segment_"  # what finished pieces of the work begin with
@@ -45,9 +45,8 @@ def working_folder(folder: Path, about: Mapping[str, Any], *, resume: bool) -> G
     stays = False
     try:
         yield going_on
-    except (KeyboardInterrupt, ClearswapError, OSError) as error:
-        mendable = isinstance(error, (KeyboardInterrupt, OutputError, OSError))
-        stays = mendable and any(folder.glob(f"{PIECES}*"))
+    except (KeyboardInterrupt, OutputError, OSError):
+        stays = any(folder.glob(f"{PIECES}*"))
         raise
     finally:
         if not stays:

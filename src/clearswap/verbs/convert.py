@@ -21,21 +21,20 @@ from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.errors import InputError, OutputError
 from clearswap.machinery import checkpoint, credentials
-from clearswap.machinery.detector import Detector
 from clearswap.machinery.device import used_device
 from clearswap.machinery.encoder import EncodeConfig, require_encoder
-from clearswap.machinery.find import Likeness, find_faces, likeness_of
+from clearswap.machinery.find import Finder, find_faces, make_finder
 from clearswap.machinery.identity import Identity, load_or_make
-from clearswap.machinery.mesh import Mesh
+from clearswap.machinery.persons import STRANGE
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
 from clearswap.machinery.segments import Segments
 from clearswap.machinery.sources import list_sources
 from clearswap.machinery.stages import ahead
 from clearswap.machinery.swapped import swapped_frames
-from clearswap.machinery.tracker import TrackConfig, Tracker
+from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks, read_tracks
 from clearswap.machinery.video import Excerpt, VideoFrame, probe
-from clearswap.machinery.who import LIMIT, Choice, Faces, WhoConfig, pick
+from clearswap.machinery.who import Choice, WhoConfig, pick
 from clearswap.machinery.whole import output_errors, whole_file
 from clearswap.machinery.work import fingerprint, work_of, working_folder
 from clearswap.progress import Progress, Report, silent
@@ -74,20 +73,13 @@ class _Tools:
     """What every file of one run needs."""
 
     swapper: Swapper
-    detector: Detector
-    mesh: Mesh
-    likeness: Likeness | None
-    faces: Faces
-    tracking: TrackConfig
+    finder: Finder
     smoothing: SteadyConfig
     encoding: EncodeConfig
     part: Excerpt
     identity: Identity
     report: Report
     resume: bool
-
-    def tracker(self) -> Tracker:
-        return Tracker(self.tracking, self.detector, self.mesh)
 
 
 def convert(
@@ -117,12 +109,9 @@ def convert(
     pairs = _pair(Path(source), Path(output))
     device = used_device()
     config, net = checkpoint.load_network(Path(model), device)
-    detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
-    likeness, faces = likeness_of(Path(model), who, to, Tracker(tracking, detector, mesh), report)
+    finder = make_finder(Path(model), who, to, tracking, report)
     swapper = Swapper(drawer(net, to), config, device, mask, blend)
-    tools = _Tools(
-        *(swapper, detector, mesh, likeness, faces, tracking, smoothing, encoding, part, load_or_make(), report, resume)
-    )
+    tools = _Tools(swapper, finder, smoothing, encoding, part, load_or_make(), report, resume)
     settings = [to, who, mask, blend, tracking, smoothing, encoding, part]
     done = Converted()
     for given, wanted in pairs:
@@ -174,8 +163,8 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
         if going_on and (tracks := read_tracks(work)) is not None:
             tools.report(Progress("convert", note=f"going on with {output} where an earlier run was stopped"))
         else:
-            tracks = find_faces(info, tools.part, tools.tracker(), work, tools.likeness, tools.report)
-        choice = Choice(tracks, tools.faces)
+            tracks = find_faces(info, tools.part, tools.finder, work, tools.report)
+        choice = Choice(tracks, tools.finder.faces)
         done = _counted(tracks, choice)
         if alone and not done.swapped:
             raise _nobody(source, done, choice.nearest)
@@ -208,9 +197,10 @@ def _advice(work: Path, report: Report) -> Generator[None]:
 
 def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) -> Converted:
     picture, alpha = read_picture(source), read_alpha(source)
-    found = tools.tracker()(picture)
-    near = dict(enumerate(tools.likeness(picture, found) if tools.likeness else []))
-    chosen = pick({i: face.landmarks for i, face in enumerate(found)}, near, tools.faces)
+    finder = tools.finder
+    found = finder.tracker()(picture)
+    near = dict(enumerate(finder.likeness(picture, found) if finder.likeness else []))
+    chosen = pick({i: face.landmarks for i, face in enumerate(found)}, near, finder.faces)
     done = Converted(1, 1, int(bool(chosen)), int(not found), int(bool(found) and not chosen))
     if alone and not chosen:
         raise _nobody(source, done, min(near.values(), default=None))
@@ -244,7 +234,7 @@ def _nobody(source: Path, done: Converted, nearest: float | None) -> InputError:
     """Why nothing was replaced."""
     if not done.others:
         return InputError(f"No face was found in {source} ({done.frames} frames); nothing was written.")
-    near = "" if nearest is None else f" (the nearest is {nearest:.2f} away, {LIMIT} is the most)"
+    near = "" if nearest is None else f" (the nearest is {nearest:.2f} away, {STRANGE} is the most)"
     return InputError(
         f"None of the faces in {source} is the person's that the model knows{near}; nothing was written. "
         "--faces largest replaces the largest face, whoever it is, and --like PICTURE says who it is."

@@ -21,13 +21,11 @@ from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.errors import InputError, OutputError
 from clearswap.machinery import checkpoint, credentials
-from clearswap.machinery.detector import Detector
 from clearswap.machinery.device import used_device
-from clearswap.machinery.find import find_faces, likeness_of
+from clearswap.machinery.find import find_faces, make_finder
 from clearswap.machinery.identity import load_or_make
-from clearswap.machinery.mesh import Mesh
 from clearswap.machinery.pictures import encode_picture, is_picture
-from clearswap.machinery.tracker import TrackConfig, Tracker
+from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks
 from clearswap.machinery.video import Excerpt, probe, read_frames
 from clearswap.machinery.who import Choice, WhoConfig
@@ -75,17 +73,18 @@ def preview(
     credentials.require_signable(output)
     config, net = checkpoint.load_network(Path(model), used_device())
     swapper = Swapper(drawer(net, to), config, used_device(), mask, blend)
-    detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
-    likeness, faces = likeness_of(Path(model), who, to, Tracker(tracking, detector, mesh), report)
+    finder = make_finder(Path(model), who, to, tracking, report)
     with TemporaryDirectory() as folder:
-        own = Tracker(tracking, detector, mesh)
-        tracks = find_faces(probe(source), part, own, Path(folder), likeness, report)
-        choice = Choice(tracks, faces)
-        placed = [{n: f[n] for n in choice(i, f)} for i, f in enumerate(tracks.all(0, smoothing))]
-        lines = _people(tracks, choice, source, part)
+        tracks = find_faces(probe(source), part, finder, Path(folder), report)
+        choice = Choice(tracks, finder.faces)
+        found = list(tracks.all(0, smoothing))
+    placed = [{number: faces[number] for number in choice(i, faces)} for i, faces in enumerate(found)]
     if not any(placed):
         raise InputError(f"Nobody in {source} would be replaced; see --faces and --like.")
-    rows = _hardest(placed, source, part)
+    shown = _Shown(tracks, choice, placed)
+    for i, frame in enumerate(read_frames(source, part=part)):
+        shown.look(i, frame.picture, found[i])
+    lines, rows = [np.hstack(shown.people)] if shown.people else [], shown.hardest
     lines += [_row(name, *rows[name], swapper) for name in rows]
     width = max(line.shape[1] for line in lines)
     whole = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
@@ -93,36 +92,37 @@ def preview(
     return list(rows)
 
 
-def _people(tracks: Tracks, choice: Choice, source: Path, part: Excerpt) -> list[Frame]:
-    """A line of those who are seen longest."""
-    longest = sorted(tracks.tracks, key=lambda track: track.frames, reverse=True)[:_PEOPLE]
-    tiles: list[Frame] = []
-    for i, (frame, found) in enumerate(zip(read_frames(source, part=part), tracks.all(0), strict=False)):
-        for number in (track.number for track in longest if i == (track.first + track.last) // 2):
+class _Shown:
+    """Picks what to show out of the frames of a clip, seen once.
+
+    Attributes:
+        people: A tile of each of those who are seen longest.
+        hardest: The frames to show with the faces to replace, by what is hard about them.
+    """
+
+    def __init__(self, tracks: Tracks, choice: Choice, placed: list[dict[int, Points]]) -> None:
+        self._choice, self._placed = choice, placed
+        self._longest = sorted(tracks.tracks, key=lambda track: track.frames, reverse=True)[:_PEOPLE]
+        there = [i for i, faces in enumerate(placed) if faces]
+        spread: list[float] = np.linspace(0, len(there) - 1, min(_SAMPLES, len(there))).tolist()
+        self._middle = there[len(there) // 2]
+        self._chosen = {self._middle, *(there[round(at)] for at in spread)}
+        self._best: dict[str, float] = {}
+        self.people: list[Frame] = []
+        self.hardest: dict[str, tuple[Frame, dict[int, Points]]] = {}
+
+    def look(self, i: int, picture: Frame, found: dict[int, Points]) -> None:
+        """The next frame, `i`, with all faces in it."""
+        for number in (track.number for track in self._longest if i == (track.first + track.last) // 2):
             if number in found:
-                far, mine = choice.distance(number, i), number in choice(i, found)
+                far, mine = self._choice.distance(number, i), number in self._placed[i]
                 words = f"track {number}" + (f": {far:.2f} away" if far < float("inf") else "")
-                tiles.append(_tile(frame.picture, found[number], words, _REPLACED if mine else _KEPT))
-    return [np.hstack(tiles)] if tiles else []
-
-
-def _hardest(
-    placed: list[dict[int, Points]], source: Path, part: Excerpt
-) -> dict[str, tuple[Frame, dict[int, Points]]]:
-    """The frames to show, by what is hard about them."""
-    there = [i for i, faces in enumerate(placed) if faces]
-    spread: list[float] = np.linspace(0, len(there) - 1, min(_SAMPLES, len(there))).tolist()
-    middle = there[len(there) // 2]
-    chosen = {middle, *(there[round(at)] for at in spread)}
-    best: dict[str, tuple[float, Frame, dict[int, Points]]] = {}
-    for i, frame in enumerate(read_frames(source, part=part)):
-        if i not in chosen:
-            continue
-        landmarks = next(iter(placed[i].values()))
-        for name, score in _scores(frame.picture, landmarks, i == middle):
-            if name not in best or score > best[name][0]:
-                best[name] = (score, frame.picture, placed[i])
-    return {name: (frame, faces) for name, (_, frame, faces) in best.items()}
+                self.people.append(_tile(picture, found[number], words, _REPLACED if mine else _KEPT))
+        if i in self._chosen:
+            landmarks = next(iter(self._placed[i].values()))
+            for name, score in _scores(picture, landmarks, i == self._middle):
+                if score > self._best.get(name, float("-inf")):
+                    self._best[name], self.hardest[name] = score, (picture, self._placed[i])
 
 
 def _scores(frame: Frame, landmarks: Points, middle: bool) -> Iterator[tuple[str, float]]:
