@@ -429,3 +429,19 @@ def test_unusual_clips_and_names_work(model: Path, footage: Footage, tmp_path: P
         assert done.code == 0, done
         assert "6 of 6 frames swapped" in done.out
         assert len(pictures_of(output)) == 6
+
+
+def test_a_disk_that_fills_up_under_tensorboard_alone_stops_no_training(
+    faces_a: Path, faces_b: Path, disk: Callable[..., Path], tmp_path: Path, cli: Cli
+) -> None:
+    place, small = tmp_path / "model", disk("size=8k")  # room for the first curves, not for a preview
+    place.mkdir()
+    (place / "tensorboard").symlink_to(small)
+    options = ("--iterations", "12", "--batch", "2", "--preview-seconds", "0")
+    done = cli("train", faces_a, faces_b, "-o", place, *options)
+    assert done.code == 0, done.out
+    assert "tensorboard cannot be written" in " ".join(done.out.split())
+    assert "training goes on without it" in " ".join(done.out.split())
+    assert "Traceback" not in done.out + done.err
+    assert checkpoint.read_about(place)[1].iteration == 12
+    assert any(file.stat().st_size for file in small.iterdir())
