@@ -142,14 +142,15 @@ def read_frames(path: Path, *, every: int = 1, part: Excerpt = Excerpt()) -> Ite
         try:
             for index, frame in enumerate(container.decode(stream)):
                 pts = frame.pts if frame.pts is not None else index * step
-                if index % every or pts * base < part.start:
+                time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
+                if index % every or time < part.start:
                     continue
-                if part.end is not None and pts * base >= part.end:
+                if part.end is not None and time >= part.end:
                     return
                 picture: Frame = np.asarray(to_rgb.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
                 if frame.rotation:  # counterclockwise, as np.rot90 turns
                     picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
-                yield VideoFrame(picture, index, pts, frame.duration or 0, float(pts * base))
+                yield VideoFrame(picture, index, pts, frame.duration or 0, time)
         except FFmpegError as error:
             raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error
 

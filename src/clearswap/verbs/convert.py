@@ -176,7 +176,11 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
             segments.write(_reported(swapped, there, done, source, tools.report))
         unsigned = work / f"unsigned{output.suffix}"
         try:
-            done = replace(done, sound=segments.join(unsigned, tools.part))
+            beside = segments.join(unsigned, tools.part)
+            done = replace(done, sound=beside.sound)
+            if beside.left_out:
+                kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(beside.left_out)})"
+                tools.report(Progress("convert", note=f"{kinds}: they are left out"))
             credentials.sign(unsigned, signed, source, tools.identity)
         finally:
             unsigned.unlink(missing_ok=True)
