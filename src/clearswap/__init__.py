@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.train_loop import TrainConfig as TrainConfig
     from clearswap.machinery.video import Excerpt as Excerpt
+    from clearswap.machinery.who import Role as Role
     from clearswap.machinery.who import WhoConfig as WhoConfig
     from clearswap.progress import Progress as Progress
     from clearswap.verbs.convert import Converted as Converted
@@ -72,7 +73,7 @@ _NAMES = {
     "machinery.tracker": ["TrackConfig"],
     "machinery.train_loop": ["TrainConfig"],
     "machinery.video": ["Excerpt"],
-    "machinery.who": ["WhoConfig"],
+    "machinery.who": ["Role", "WhoConfig"],
     "progress": ["Progress"],
     "verbs.convert": ["Converted", "convert"],
     "verbs.demo": ["Demo", "demo"],

@@ -28,7 +28,7 @@ from clearswap.machinery.pictures import encode_picture, is_picture
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks
 from clearswap.machinery.video import Excerpt, probe, read_frames
-from clearswap.machinery.who import Choice, WhoConfig
+from clearswap.machinery.who import Choice, Role, WhoConfig
 from clearswap.progress import Report, silent
 
 _TILE = 224  # pixels
@@ -73,7 +73,7 @@ def preview(
     credentials.require_signable(output)
     config, net = checkpoint.load_network(Path(model), used_device())
     swapper = Swapper(drawer(net, to), config, used_device(), mask, blend)
-    finder = make_finder(Path(model), who, to, tracking, report)
+    finder = make_finder([Role(Path(model), to)], who, tracking, report)
     with TemporaryDirectory() as folder:
         tracks = find_faces(probe(source), part, finder, Path(folder), report)
         choice = Choice(tracks, finder.faces)
