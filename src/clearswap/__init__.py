@@ -4,6 +4,8 @@
 
     clearswap.extract(["alice.mp4"], "faces_a")
     clearswap.extract(["bob.mp4"], "faces_b")
+    clearswap.subjects("faces_a", footing="agreed")
+    clearswap.subjects("faces_b", footing="agreed")
     clearswap.train("faces_a", "faces_b", "model", config=clearswap.TrainConfig(minutes=10))
     clearswap.convert("model", "bob.mp4", "swapped.mp4", to="a")
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from clearswap.errors import OptionError as OptionError
     from clearswap.errors import OutputError as OutputError
     from clearswap.machinery.encoder import EncodeConfig as EncodeConfig
+    from clearswap.machinery.subjects import Subject as Subject
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.train_loop import TrainConfig as TrainConfig
     from clearswap.machinery.video import Excerpt as Excerpt
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from clearswap.verbs.preview import preview as preview
     from clearswap.verbs.review import Review as Review
     from clearswap.verbs.review import review as review
+    from clearswap.verbs.subjects import subjects as subjects
     from clearswap.verbs.swap import swap as swap
     from clearswap.verbs.train import Trained as Trained
     from clearswap.verbs.train import train as train
@@ -69,6 +73,7 @@ _NAMES = {
         "OutputError",
     ],
     "machinery.encoder": ["EncodeConfig"],
+    "machinery.subjects": ["Subject"],
     "machinery.tracker": ["TrackConfig"],
     "machinery.train_loop": ["TrainConfig"],
     "machinery.video": ["Excerpt"],
@@ -81,6 +86,7 @@ _NAMES = {
     "verbs.plot": ["Plots", "plot"],
     "verbs.preview": ["preview"],
     "verbs.review": ["Review", "review"],
+    "verbs.subjects": ["subjects"],
     "verbs.swap": ["swap"],
     "verbs.train": ["Trained", "train"],
 }
