@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from clearswap.machinery.video import probe, read_frames
 
 Picture = NDArray[np.uint8]
+SYNTHETIC = ("--subject-a", "synthetic", "--subject-b", "synthetic")
 
 
 def scene(index: int, width: int, height: int) -> Picture:

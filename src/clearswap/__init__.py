@@ -4,6 +4,8 @@
 
     clearswap.extract(["alice.mp4"], "faces_a")
     clearswap.extract(["bob.mp4"], "faces_b")
+    clearswap.subjects("faces_a", footing="agreed")
+    clearswap.subjects("faces_b", footing="agreed")
     clearswap.train("faces_a", "faces_b", "model", config=clearswap.TrainConfig(minutes=10))
     clearswap.convert("model", "bob.mp4", "swapped.mp4", to="a")
 
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clearswap.core.augment import AugmentConfig as AugmentConfig
+    from clearswap.core.label import LabelConfig as LabelConfig
     from clearswap.core.mask import MaskConfig as MaskConfig
     from clearswap.core.steady import SteadyConfig as SteadyConfig
     from clearswap.core.swap import BlendConfig as BlendConfig
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from clearswap.errors import OptionError as OptionError
     from clearswap.errors import OutputError as OutputError
     from clearswap.machinery.encoder import EncodeConfig as EncodeConfig
+    from clearswap.machinery.subjects import Subject as Subject
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.train_loop import TrainConfig as TrainConfig
     from clearswap.machinery.video import Excerpt as Excerpt
@@ -51,12 +55,14 @@ if TYPE_CHECKING:
     from clearswap.verbs.preview import preview as preview
     from clearswap.verbs.review import Review as Review
     from clearswap.verbs.review import review as review
+    from clearswap.verbs.subjects import subjects as subjects
     from clearswap.verbs.swap import swap as swap
     from clearswap.verbs.train import Trained as Trained
     from clearswap.verbs.train import train as train
 
 _NAMES = {
     "core.augment": ["AugmentConfig"],
+    "core.label": ["LabelConfig"],
     "core.mask": ["MaskConfig"],
     "core.steady": ["SteadyConfig"],
     "core.swap": ["BlendConfig"],
@@ -70,6 +76,7 @@ _NAMES = {
         "OutputError",
     ],
     "machinery.encoder": ["EncodeConfig"],
+    "machinery.subjects": ["Subject"],
     "machinery.tracker": ["TrackConfig"],
     "machinery.train_loop": ["TrainConfig"],
     "machinery.video": ["Excerpt"],
@@ -82,6 +89,7 @@ _NAMES = {
     "verbs.plot": ["Plots", "plot"],
     "verbs.preview": ["preview"],
     "verbs.review": ["Review", "review"],
+    "verbs.subjects": ["subjects"],
     "verbs.swap": ["swap"],
     "verbs.train": ["Trained", "train"],
 }
