@@ -13,7 +13,8 @@ class SoundCopy:
     """Hands the sound packets of `source` over to `out`, in step with the picture.
 
     Attributes:
-        how: What becomes of the sound: "none", "copied" (packet for packet) or "re-encoded" (to AAC).
+        how: What becomes of the sound: "none", "copied" (packet for packet) or "re-encoded" (to AAC; Opus in a
+            WebM).
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class SoundCopy:
             if _fits(stream, out):
                 self._streams[stream.index] = out.add_stream_from_template(stream)
             else:
-                self._streams[stream.index] = out.add_stream("aac", rate=stream.rate, layout=_aac_layout(stream))
+                self._streams[stream.index] = _new_track(stream, out)
                 self._encoded.add(stream.index)
         self.how = "re-encoded" if self._encoded else "copied" if self._streams else "none"
         packets: Iterator[Any] = source.demux(*source.streams.audio) if self._streams else iter(())
@@ -84,7 +85,14 @@ def _fits(stream: Any, out: OutputContainer) -> bool:
     return bool(names & set(out.supported_codecs)) and not (nameless and "mp4" in out.format.name)
 
 
-def _aac_layout(stream: Any) -> str:
-    """The loudspeakers of a sound track; old files only say how many, which AAC does not take."""
+def _new_track(stream: Any, out: OutputContainer) -> Any:
+    """A track for a sound that is encoded anew."""
+    if out.format.name == "webm":
+        return out.add_stream("libopus", rate=48000, layout=_layout(stream))
+    return out.add_stream("aac", rate=stream.rate, layout=_layout(stream))
+
+
+def _layout(stream: Any) -> str:
+    """The loudspeakers of a sound track; old files only say how many, which encoders do not take."""
     usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
     return usual.get(stream.channels, "stereo") if stream.layout.name.endswith("channels") else stream.layout.name

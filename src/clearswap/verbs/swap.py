@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clearswap.errors import OutputError
 from clearswap.machinery import checkpoint, credentials
+from clearswap.machinery.encoder import EncodeConfig, require_container
 from clearswap.machinery.faceset import INDEX
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.train_loop import TrainConfig
@@ -62,6 +63,7 @@ def swap(
     """
     target = Path(output)
     credentials.require_signable(target)
+    require_container(target, EncodeConfig())
     folders = Work(Path(work) if work is not None else target.with_name(f"{target.stem}-work"))
     with output_errors(folders.folder):
         if folders.folder.is_file():
