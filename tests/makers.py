@@ -19,6 +19,9 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
+from clearswap.machinery.identity import load_or_make
+from clearswap.machinery.provenance import Provenance
+from clearswap.machinery.provenance import read as read_provenance
 from clearswap.machinery.video import probe, read_frames
 
 Picture = NDArray[np.uint8]
@@ -204,6 +207,11 @@ def run(*arguments: str | Path, timeout: float = 300, cwd: Path | None = None, *
         stdin=subprocess.DEVNULL,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def said_by(path: Path) -> Provenance:
+    """What a file's credentials say to somebody who knows this machine's own root."""
+    return read_provenance(path, load_or_make().root)
 
 
 def left_behind(folder: Path) -> list[str]:

@@ -14,10 +14,9 @@ import pytest
 import torch
 
 import clearswap
-from clearswap.machinery import checkpoint, credentials
-from clearswap.machinery.identity import load_or_make
+from clearswap.machinery import checkpoint
 from clearswap.machinery.video import probe
-from makers import command, head_of_clip, left_behind, pictures_of, run, sound_packets, write_clip
+from makers import command, head_of_clip, left_behind, pictures_of, run, said_by, sound_packets, write_clip
 
 KILLS = 10
 
@@ -128,7 +127,7 @@ def test_a_conversion_that_is_killed_goes_on_and_comes_out_the_same(
 
 def assert_whole(output: Path, clip: Path) -> None:
     assert len(pictures_of(output)) == probe(clip).frames
-    assert credentials.read(output, load_or_make())["state"] == "Trusted"
+    assert said_by(output).state == "trusted"
 
 
 def test_an_extraction_that_is_killed_leaves_no_half_face_set(demo_clips: Path, tmp_path: Path) -> None:

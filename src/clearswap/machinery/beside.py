@@ -1,6 +1,6 @@
 """What goes beside the picture: sound, subtitles and chapters of the clip that it came from.
 
-Copied packet for packet; made anew where the output's container cannot hold them: sound as AAC, text as mov_text.
+Copied packet for packet; made anew where the output's container cannot hold them: sound as AAC or Opus, text as mov_text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Beside:
     """Hands sound and subtitles of `source` over to `out`, in step with the picture, and the chapters at once.
 
     Attributes:
-        sound: What becomes of the sound: "none", "copied" (packet for packet) or "re-encoded" (to AAC).
+        sound: What becomes of the sound: "none", "copied" (packet for packet) or "re-encoded" (to AAC; Opus in a WebM).
         left_out: Kinds of subtitles that `out` cannot hold (those that are pictures).
     """
 
@@ -28,9 +28,9 @@ class Beside:
         self._tracks: dict[int, _Track] = {}
         self.left_out: list[str] = []
         for stream in source.streams.audio:
-            self._tracks[stream.index] = _Copied(stream, out) if _fits(stream, out) else _Aac(stream, out)
+            self._tracks[stream.index] = _Copied(stream, out) if _fits(stream, out) else _Encoded(stream, out)
         ways = {type(track) for track in self._tracks.values()}
-        self.sound = "re-encoded" if _Aac in ways else "copied" if ways else "none"
+        self.sound = "re-encoded" if _Encoded in ways else "copied" if ways else "none"
         for stream in source.streams.subtitles:
             track = _subtitles(stream, out)
             if track is None:
@@ -97,11 +97,12 @@ class _Copied:
         return []
 
 
-class _Aac:
+class _Encoded:
     """Sound that is decoded and encoded again."""
 
     def __init__(self, stream: Any, out: OutputContainer) -> None:
-        self._stream: Any = out.add_stream("aac", rate=stream.rate, layout=_aac_layout(stream))
+        codec, rate = ("libopus", 48000) if out.format.name == "webm" else ("aac", stream.rate)
+        self._stream: Any = out.add_stream(codec, rate=rate, layout=_layout(stream))
         self._end = 0, Fraction(1, 1000)  # when the last decoded sound is over, in which time base
         _named(self._stream, stream)
 
@@ -164,8 +165,8 @@ def _fits(stream: Any, out: OutputContainer) -> bool:
     return bool(names & set(out.supported_codecs)) and not (nameless and "mp4" in out.format.name)
 
 
-def _aac_layout(stream: Any) -> str:
-    """The loudspeakers of a sound track; old files only say how many, which AAC does not take."""
+def _layout(stream: Any) -> str:
+    """The loudspeakers of a sound track; old files only say how many, which encoders do not take."""
     usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
     return usual.get(stream.channels, "stereo") if stream.layout.name.endswith("channels") else stream.layout.name
 

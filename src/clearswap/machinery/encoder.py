@@ -5,6 +5,7 @@ they came from.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import av
@@ -100,6 +101,12 @@ class PictureTrack:
         self._out.mux(self._stream.encode(None))
 
 
+def require_container(output: Path, config: EncodeConfig) -> None:
+    """Raise `OptionError` for a kind of file that cannot hold what is encoded so."""
+    if output.suffix.lower() == ".webm" and config.encoder != "av1":
+        raise OptionError(f"{output} cannot hold {config.encoder}, only AV1; add --encoder av1, or write .mkv.")
+
+
 def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
     """Raise `OptionError`, before any work, where this machine cannot encode so, and `InputError` for HDR video."""
     if info.color_trc in _HDR:
@@ -116,6 +123,7 @@ def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
         context: Any = av.CodecContext.create(_NAMES[config.encoder], "w")
         context.width, context.height, context.pix_fmt = 640, 480, "yuv420p"
         context.time_base, context.options = info.time_base, config.options
+        context.framerate = info.rate  # AV1's encoder takes the time base for one otherwise, and refuses 12800
         context.open()
     except (FFmpegError, ValueError) as error:
         raise OptionError(f"The encoder {config.encoder} does not work here ({error}); leave --encoder out.") from error

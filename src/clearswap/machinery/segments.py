@@ -58,7 +58,8 @@ class Segments:
         ):
             files = self._files()
             with av.open(str(files[0])) as first:
-                stream: Any = out.add_stream_from_template(first.streams.video[0])
+                # opaque: copied as it is; PyAV would look for an AV1 encoder by its decoder's name otherwise
+                stream: Any = out.add_stream_from_template(first.streams.video[0], opaque=True)
                 stream.time_base = self._info.time_base
             zero = _start_of(files[0]) if part.start else 0
             beside = Beside(original, out, zero * self._info.time_base, part.end)

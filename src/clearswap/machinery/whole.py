@@ -44,18 +44,36 @@ def partial_of(path: Path) -> Path:
 @contextmanager
 def whole_file(path: Path) -> Generator[Path]:
     """Yield a path to write to; when the block ends well the file is renamed to `path`, else it is removed."""
-    partial = partial_of(path)
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+    with whole_files(path) as (partial,):
+        yield partial
+
+
+@contextmanager
+def whole_files(*paths: Path) -> Generator[list[Path]]:
+    """The same for files that belong together: all appear, one after the other, or none. Errors name the last."""
+    partials = [partial_of(path) for path in paths]
+    appeared: list[Path] = []
+    with output_errors(paths[-1]):
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
         try:
-            partial.touch()  # a place that cannot be written is found out before the work, not after
-            yield partial
-            _to_disk(partial)
-            partial.replace(path)
+            for partial in partials:
+                partial.touch()  # a place that cannot be written is found out before the work, not after
+            yield partials
+            for partial in partials:
+                _to_disk(partial)
+            for partial, path in zip(partials, paths, strict=True):
+                partial.replace(path)
+                appeared.append(path)
+        except OSError:
+            for path in appeared:
+                path.unlink(missing_ok=True)
+            raise
         finally:
-            partial.unlink(missing_ok=True)
+            for partial in partials:
+                partial.unlink(missing_ok=True)
 
 
 @contextmanager

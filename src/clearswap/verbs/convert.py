@@ -21,12 +21,14 @@ from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.errors import InputError, OutputError
 from clearswap.machinery import checkpoint, credentials
+from clearswap.machinery.credentials import Statement
 from clearswap.machinery.device import used_device
-from clearswap.machinery.encoder import EncodeConfig, require_encoder
+from clearswap.machinery.encoder import EncodeConfig, require_container, require_encoder
 from clearswap.machinery.find import Finder, find_faces, make_finder
 from clearswap.machinery.identity import Identity, load_or_make
 from clearswap.machinery.persons import STRANGE
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
+from clearswap.machinery.provenance import sidecar_of
 from clearswap.machinery.segments import Segments
 from clearswap.machinery.sources import list_sources
 from clearswap.machinery.stages import ahead
@@ -35,7 +37,7 @@ from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks, read_tracks
 from clearswap.machinery.video import Excerpt, VideoFrame, probe
 from clearswap.machinery.who import Choice, Role, WhoConfig, pick
-from clearswap.machinery.whole import output_errors, whole_file
+from clearswap.machinery.whole import output_errors
 from clearswap.machinery.work import fingerprint, work_of, working_folder
 from clearswap.progress import Progress, Report, silent
 
@@ -78,6 +80,7 @@ class _Tools:
     encoding: EncodeConfig
     part: Excerpt
     identity: Identity
+    statement: Statement
     report: Report
     resume: bool
 
@@ -108,11 +111,12 @@ def convert(
     whose conversion was stopped or killed goes on after the last finished segment. Raises `InputError` (also when there
     is nobody to replace in the whole of `source`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
     """
-    pairs = _pair(Path(source), Path(output))
+    pairs = _pair(Path(source), Path(output), encoding)
     roles = [Role(Path(model), to), *also]
     swappers = [_swapper(role, mask, blend) for role in roles]
     finder = make_finder(roles, who, tracking, report)
-    tools = _Tools(swappers, finder, smoothing, encoding, part, load_or_make(), report, resume)
+    signing = load_or_make(), credentials.statement_of([role.model for role in roles])
+    tools = _Tools(swappers, finder, smoothing, encoding, part, *signing, report, resume)
     settings = [*(role.to for role in roles), who, mask, blend, tracking, smoothing, encoding, part]
     done = Converted()
     for given, wanted in pairs:
@@ -132,11 +136,14 @@ def _swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
     return Swapper(drawer(net, role.to), config, used_device(), mask, blend)
 
 
-def _pair(source: Path, output: Path) -> list[tuple[Path, Path]]:
+def _pair(source: Path, output: Path, encoding: EncodeConfig) -> list[tuple[Path, Path]]:
     """Each input file with its output. Raises before any work for outputs that cannot be."""
     files = list_sources([source])
     with output_errors(output):
-        return _checked_pairs(source, files, output)
+        pairs = _checked_pairs(source, files, output)
+    for _, wanted in pairs:
+        require_container(wanted, encoding)
+    return pairs
 
 
 def _checked_pairs(source: Path, files: list[Path], output: Path) -> list[tuple[Path, Path]]:
@@ -162,7 +169,7 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
     require_encoder(info, tools.encoding)
     work = work_of(output)
     with (
-        whole_file(output) as signed,
+        credentials.signed_file(output) as signed,
         _advice(work, tools.report),
         working_folder(work, about, resume=tools.resume) as going_on,
     ):
@@ -187,9 +194,14 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
             if beside.left_out:
                 kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(beside.left_out)})"
                 tools.report(Progress("convert", note=f"{kinds}: they are left out"))
-            credentials.sign(unsigned, signed, source, tools.identity)
+            credentials.sign(unsigned, signed, source, tools.identity, tools.statement)
         finally:
             unsigned.unlink(missing_ok=True)
+    if credentials.has_sidecar(output):
+        beside = (
+            f"{output.suffix} cannot carry Content Credentials; they are in {sidecar_of(output)}: keep both together"
+        )
+        tools.report(Progress("convert", note=beside))
     return done
 
 
@@ -221,7 +233,8 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) 
         raise _nobody(source, done, min((min(far) for far in near), default=None))
     if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
         result = np.dstack([result, alpha])
-    credentials.write_picture(output, encode_picture(result, output.suffix), source, tools.identity)
+    data = encode_picture(result, output.suffix)
+    credentials.write_picture(output, data, source, tools.identity, tools.statement)
     tools.report(Progress(f"convert {source.name}", 1, 1))
     return done
 

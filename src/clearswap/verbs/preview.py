@@ -88,7 +88,8 @@ def preview(
     lines += [_row(name, *rows[name], swapper) for name in rows]
     width = max(line.shape[1] for line in lines)
     whole = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
-    credentials.write_picture(output, encode_picture(whole, output.suffix), source, load_or_make())
+    said = credentials.statement_of([Path(model)])
+    credentials.write_picture(output, encode_picture(whole, output.suffix), source, load_or_make(), said)
     return list(rows)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clearswap.errors import OutputError
 from clearswap.machinery import checkpoint, credentials
+from clearswap.machinery.encoder import EncodeConfig, require_container
 from clearswap.machinery.faceset import INDEX
 from clearswap.machinery.sources import list_sources
 from clearswap.machinery.subjects import Footing, Subject, keep_subjects, require_subjects
@@ -77,6 +78,7 @@ def swap(
     """
     target = Path(output)
     credentials.require_signable(target)
+    require_container(target, EncodeConfig())
     folders = Work(Path(work)) if work is not None else work_beside(target)
     with output_errors(folders.folder):
         if folders.folder.is_file():
