@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ Spectrum = NDArray[np.complex64]
 Lattices = NDArray[np.float64]  # (N, 2, 2): from waves in a tile to waves in a pixel of normal size
 
 SURE = 6.0  # the confidence from which a picture counts as marked
-_SHORT, _LONG = 360, 640  # pixels: a frame's sides when it is read; of a longer side the middle is read
+_SHORT, _LONG = 360, 640  # pixels: a frame's sides when it is read; of a longer one the middle
 _SIDE = 2 * _LONG  # of the spectrum: twice as fine as its peaks are wide
 _SMOOTH = 2.0  # pixels: what is smoother than this is taken away
 _SCALES = np.exp(np.arange(-60, 61) * 0.004)  # 0.79 to 1.27: half a step moves the far corner by 0.7 pixels
@@ -44,9 +44,9 @@ _STEPS = 40  # of a closer look, at most; most need 10
 _WAYS = 0.002 * np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[1, 0], [0, -1]], [[0, 1], [1, 0]]])
 _TURNS = np.concatenate([np.zeros((1, 2, 2)), _WAYS, -_WAYS, np.zeros((4, 2, 2))])
 _MOVES = np.concatenate([np.zeros((9, 2)), np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]) / (2 * _SHIFTS)])
-# How many looks a reading is worth: every lattice, shift and pair of bytes, and a hundred times as many for the closer
-# looks between them. Half of 3,000 unmarked windows score 7.2, for which a fiftieth of this is enough.
-_LOOKS = 100 * 2 * len(_SCALES) * len(_ANGLES) * _SHIFTS**2 * 256**2
+# How many looks a reading is worth: every lattice, shift and pair of bytes, at both sizes, and a hundred times as many
+# for the closer looks between them. Half of the unmarked windows score 7.2, for which a hundredth would be enough.
+_LOOKS = 100 * 2 * 2 * len(_SCALES) * len(_ANGLES) * _SHIFTS**2 * 256**2
 
 
 @dataclass(frozen=True)
@@ -84,34 +84,43 @@ class _Look:
     shift: NDArray[np.float64]
 
 
-def read(frames: Iterable[Frame], *, untouched: bool = False) -> Reading:
+def read(frames: Iterable[Frame]) -> Reading:
     """Read the mark from a picture, or from frames of a video that are spread over it (24 to 50 are enough); all of one
-    size, (H, W, 3) RGB. With `untouched`, it is looked for only where an untouched picture of any size has it, not in
-    turned, cropped and mirrored ones: that saves the search. Raises `InputError` when there is no frame.
+    size, (H, W, 3) RGB. Raises `InputError` when there is none.
+
+    The mark's tile is a quarter of the frame's shorter side. Of a wide frame cropped to a tall one, or the other way
+    round, what was the shorter side is now the longer one; that is tried when nothing is found at first.
     """
-    total: Grey | None = None
+    sums: list[Grey] = []
+    ratio = 1.0
     for frame in frames:
-        residual = _residual(frame)
-        total = residual if total is None else total + residual
-    if total is None:
+        sides = min(frame.shape[:2]), max(frame.shape[:2])
+        both = [_residual(frame, side) for side in sides]
+        sums = [one + other for one, other in zip(sums, both, strict=True)] if sums else both
+        ratio = sides[1] / sides[0]
+    if not sums:
         raise InputError("There is no frame to read a mark from; give at least one.")
-    spectrum = _spectrum(total)
-    lattices = TILES / _SHORT * np.eye(2)[None] if untouched else _lattices()
-    return max(
-        (_reading(spectrum, _climb(spectrum, look)) for look in _search(spectrum, lattices)), key=lambda one: one.score
-    )
+    reading = _best(_spectrum(sums[0]))
+    if reading.marked or ratio < _SCALES[-1]:
+        return reading
+    other = _best(_spectrum(sums[1]))
+    return max(reading, replace(other, scale=other.scale * ratio), key=lambda one: one.score)
 
 
-def _residual(frame: Frame) -> Grey:
-    """What is not smooth in a frame's light, as strong in calm places as in busy ones, at normal size."""
-    short = min(frame.shape[:2])
-    longest = max(1, short * _LONG // _SHORT)
-    top, left = ((side - min(side, longest)) // 2 for side in frame.shape[:2])
+def _best(spectrum: Spectrum) -> Reading:
+    """The best reading of a spectrum."""
+    return max((_reading(spectrum, _climb(spectrum, look)) for look in _search(spectrum)), key=lambda one: one.score)
+
+
+def _residual(frame: Frame, side: int) -> Grey:
+    """What is not smooth in a frame's light, as strong in calm places as in busy ones, with `side` made 360 pixels."""
+    longest = max(1, side * _LONG // _SHORT)
+    top, left = ((given - min(given, longest)) // 2 for given in frame.shape[:2])
     middle = np.ascontiguousarray(frame[top : top + longest, left : left + longest])
     grey = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)
-    size = [max(1, round(side * _SHORT / short)) for side in grey.shape]
-    how = cv2.INTER_AREA if short > _SHORT else cv2.INTER_CUBIC
-    light = np.asarray(cv2.resize(grey, (size[1], size[0]), interpolation=how), np.float32)
+    height, width = (max(1, round(given * _SHORT / side)) for given in grey.shape)
+    how = cv2.INTER_AREA if side > _SHORT else cv2.INTER_CUBIC
+    light = np.asarray(cv2.resize(grey, (width, height), interpolation=how), np.float32)
     fine = light - np.asarray(cv2.GaussianBlur(light, (0, 0), _SMOOTH), np.float32)
     spread = np.sqrt(np.asarray(cv2.GaussianBlur(fine * fine, (0, 0), 2 * _SMOOTH), np.float32))
     return np.asarray((fine / (spread + 1)).clip(-2, 2), np.float32)
@@ -150,9 +159,10 @@ def _weighed(found: Spectrum) -> Spectrum:
     return capped / np.maximum(np.linalg.norm(capped, axis=1, keepdims=True) / np.sqrt(2), 1e-9)
 
 
-def _search(spectrum: Spectrum, lattices: Lattices) -> list[_Look]:
-    """The looks among these lattices at which the pilot fits best."""
+def _search(spectrum: Spectrum) -> list[_Look]:
+    """The looks at which the pilot fits best."""
     pilot, turned_back = WAVES[:PILOT], np.exp(-1j * PHASES[:PILOT]).astype(np.complex64)
+    lattices = _lattices()
     fits, places = np.zeros(len(lattices)), np.zeros(len(lattices), np.int64)
     for start in range(0, len(lattices), 256):
         some = slice(start, start + 256)
