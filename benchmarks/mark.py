@@ -30,7 +30,17 @@ from clearswap.machinery.video import read_frames
 BITS = 0xA53C
 FOOTAGE = clips.CACHE / "clearswap-footage"
 REAL = ["bigbuckbunny", "WolfgangLanger_Pexels", "single_face", "no_face", "bikes"]
-SIZES = [(360, 640), (854, 480), (1280, 720), (1920, 1080), (3840, 2160), (256, 256), (128, 128)]
+SIZES = [
+    (360, 640),
+    (640, 360),
+    (854, 480),
+    (1280, 720),
+    (1920, 1080),
+    (3840, 2160),
+    (256, 256),
+    (200, 200),
+    (128, 128),
+]
 Frames = list[Frame]
 Treatment = Callable[[Frames], Frames]
 
