@@ -102,16 +102,28 @@ def read(frames: Iterable[Frame]) -> Reading:
         ratio = sides[1] / sides[0]
     if not sums:
         raise InputError("There is no frame to read a mark from; give at least one.")
-    reading = _best(_spectrum(sums[0]))
+    lattices = _lattices()
+    reading = _best(_spectrum(sums[0]), lattices)
     if reading.marked or ratio < _SCALES[-1]:
         return reading
-    other = _best(_spectrum(sums[1]))
+    other = _best(_spectrum(sums[1]), lattices)
     return max(reading, replace(other, scale=other.scale * ratio), key=lambda one: one.score)
 
 
-def _best(spectrum: Spectrum) -> Reading:
-    """The best reading of a spectrum."""
-    return max((_reading(spectrum, _climb(spectrum, look)) for look in _search(spectrum)), key=lambda one: one.score)
+def read_untouched(frames: Iterable[Frame]) -> Reading:
+    """Like `read`, for pictures that are as they were marked but for their size and how they are encoded. It saves the
+    search: 0.2 s instead of seconds.
+    """
+    residuals = [_residual(frame, min(frame.shape[:2])) for frame in frames]
+    if not residuals:
+        raise InputError("There is no frame to read a mark from; give at least one.")
+    return _best(_spectrum(np.asarray(sum(residuals), np.float32)), TILES / _SHORT * np.eye(2)[None])
+
+
+def _best(spectrum: Spectrum, lattices: Lattices) -> Reading:
+    """The best reading of a spectrum, looked at through some lattices."""
+    looks = _search(spectrum, lattices)
+    return max((_reading(spectrum, _climb(spectrum, look)) for look in looks), key=lambda one: one.score)
 
 
 def _residual(frame: Frame, side: int) -> Grey:
@@ -161,10 +173,9 @@ def _weighed(found: Spectrum) -> Spectrum:
     return capped / np.maximum(np.linalg.norm(capped, axis=1, keepdims=True) / np.sqrt(2), 1e-9)
 
 
-def _search(spectrum: Spectrum) -> list[_Look]:
-    """The looks at which the pilot fits best."""
+def _search(spectrum: Spectrum, lattices: Lattices) -> list[_Look]:
+    """The looks through these lattices at which the pilot fits best."""
     pilot, turned_back = WAVES[:PILOT], np.exp(-1j * PHASES[:PILOT]).astype(np.complex64)
-    lattices = _lattices()
     fits, places = np.zeros(len(lattices)), np.zeros(len(lattices), np.int64)
     for start in range(0, len(lattices), 256):
         some = slice(start, start + 256)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clearswap.core.align import Frame, Points
 from clearswap.core.label import Corner, Label, LabelConfig, lay_label, quietest_corner
 from clearswap.core.mark import lay, pattern
-from clearswap.core.mark_reading import read
+from clearswap.core.mark_reading import read_untouched
 from clearswap.machinery.label import make_label
 
 
@@ -54,5 +54,5 @@ def mark_in(frames: Iterable[Frame]) -> int | None:
     """The bits that an original carries already; None where it is not marked. What was turned or cropped since it was
     marked counts as not marked: the search for such marks takes seconds.
     """
-    found = read(frames, untouched=True)
+    found = read_untouched(frames)
     return found.bits if found.marked else None
