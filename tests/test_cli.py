@@ -26,6 +26,7 @@ OPTIONS = {
     + ["--like", "--smooth", "--encoder", "--resume", "--preview", "--start", "--seam", "--grain"],
     "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"],
     "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst"],
+    "check": ["FILES", "--json", "Leaves with 0"],
     "demo": ["--output", "-o", "--minutes", "--iterations"],
     "models install": ["pip packages"],
 }

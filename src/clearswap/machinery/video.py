@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -146,12 +147,49 @@ def read_frames(path: Path, *, every: int = 1, part: Excerpt = Excerpt()) -> Ite
                     continue
                 if part.end is not None and pts * base >= part.end:
                     return
-                picture: Frame = np.asarray(to_rgb.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
-                if frame.rotation:  # counterclockwise, as np.rot90 turns
-                    picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
-                yield VideoFrame(picture, index, pts, frame.duration or 0, float(pts * base))
+                yield VideoFrame(_upright(frame, to_rgb), index, pts, frame.duration or 0, float(pts * base))
         except FFmpegError as error:
             raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error
+
+
+def read_spread(path: Path, count: int) -> Iterator[VideoFrame]:
+    """Yield about `count` upright frames that are spread over a video: key frames where there are enough, for they need
+    no others to be decoded. Raises `InputError`; a video that is damaged somewhere gives what comes before.
+    """
+    to_rgb = VideoReformatter()
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.pts is not None]
+        if not packets:
+            raise InputError(f"{path} holds no frame; copy it again.")
+        first, last = min(packets)[0], max(packets)[0]
+        keys = sorted(pts for pts, key in packets if key) or [first]
+        wanted = sorted({first + round((i + 0.5) / count * (last - first)) for i in range(count)})
+        base, shown = float(stream.time_base or 0), first - 1
+        container.seek(keys[0], stream=stream)
+        frames = container.decode(stream)
+        for index, time in enumerate(wanted):
+            key = keys[max(0, bisect_right(keys, time) - 1)]
+            if key > shown:
+                container.seek(key, stream=stream)
+                frames, time = container.decode(stream), key
+            try:
+                frame = next((one for one in frames if one.pts is not None and shown < one.pts >= time), None)
+            except FFmpegError as error:
+                if shown >= first:
+                    return
+                raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
+            if frame is None or frame.pts is None:
+                return
+            shown = frame.pts
+            yield VideoFrame(_upright(frame, to_rgb), index, shown, frame.duration or 0, shown * base)
+
+
+def _upright(frame: av.VideoFrame, to_rgb: VideoReformatter) -> Frame:
+    picture: Frame = np.asarray(to_rgb.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
+    if frame.rotation:  # counterclockwise, as np.rot90 turns
+        picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
+    return picture
 
 
 def _count_packets(container: InputContainer, path: Path) -> tuple[int, int, float]:
