@@ -28,6 +28,7 @@ NAMES = [
     "memory",
     "frame_size",
     "layer_speed",
+    "mark",
 ]
 
 

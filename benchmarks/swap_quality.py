@@ -97,7 +97,9 @@ def train(pair: Pair, name: str, line: Line) -> None:
     if line.start and not model.exists():
         shutil.copytree(pair.home / line.start, model)
     config = TrainConfig(preset=line.preset, iterations=line.steps, save_every=200, preview_seconds=60)
-    print(pair.name, name, clearswap.train(*(faces for _, faces in sets), model, config=config), flush=True)
+    a, b = (faces for _, faces in sets)
+    done = clearswap.train(a, b, model, subject_a="synthetic", subject_b="synthetic", config=config)
+    print(pair.name, name, done, flush=True)
 
 
 def measure(pair: Pair, name: str, samples: int) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def faces_a(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every third face of the first synthetic person."""
     folder = tmp_path_factory.mktemp("sets") / "faces_a"
     clearswap.extract([demo_clips / "person_a.mp4"], folder, config=clearswap.ExtractConfig(every=3))
+    clearswap.subjects(folder, footing="synthetic")
     return folder
 
 
@@ -72,6 +73,7 @@ def faces_b(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every third face of the second synthetic person."""
     folder = tmp_path_factory.mktemp("sets") / "faces_b"
     clearswap.extract([demo_clips / "person_b.mp4"], folder, config=clearswap.ExtractConfig(every=3))
+    clearswap.subjects(folder, footing="synthetic")
     return folder
 
 

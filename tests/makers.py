@@ -25,6 +25,7 @@ from clearswap.machinery.provenance import read as read_provenance
 from clearswap.machinery.video import probe, read_frames
 
 Picture = NDArray[np.uint8]
+SYNTHETIC = ("--subject-a", "synthetic", "--subject-b", "synthetic")
 
 
 def scene(index: int, width: int, height: int) -> Picture:

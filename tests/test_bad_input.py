@@ -14,7 +14,18 @@ from clearswap.machinery import checkpoint
 from clearswap.machinery.faceset import INDEX, read_index
 from clearswap.machinery.pictures import read_picture
 from conftest import Footage
-from makers import Ran, cut_clip, head_of_clip, left_behind, pictures_of, run, save_picture, turn_by_matrix, write_clip
+from makers import (
+    SYNTHETIC,
+    Ran,
+    cut_clip,
+    head_of_clip,
+    left_behind,
+    pictures_of,
+    run,
+    save_picture,
+    turn_by_matrix,
+    write_clip,
+)
 
 Cli = Callable[..., Ran]
 
@@ -100,7 +111,7 @@ def test_convert_refuses(model: Path, bad: Path, tmp_path: Path, cli: Cli, name:
 
 @pytest.mark.parametrize("name", ["text.mp4", "index first.mp4", "no face.mp4"])
 def test_swap_refuses(clip: Path, bad: Path, tmp_path: Path, cli: Cli, name: str) -> None:
-    arguments = ["-o", tmp_path / "out.mp4", "--iterations", "1", "--batch", "2"]
+    arguments = ["-o", tmp_path / "out.mp4", "--iterations", "1", "--batch", "2", *SYNTHETIC]
     assert BAD[name] in cli("swap", bad / name, clip, *arguments).sentence()
     assert BAD[name] in cli("swap", clip, bad / name, *arguments).sentence()
     assert not (tmp_path / "out.mp4").exists()
@@ -294,7 +305,7 @@ def test_outputs_that_cannot_be_written(
         ("extract", clip, "-o", place),
         ("train", faces_a, faces_b, "-o", place, "--iterations", "1", "--batch", "2"),
         ("convert", model, clip, "-o", video if where != "below a file" else place / "out.mp4", "--to", "a"),
-        ("swap", clip, clip, "-o", video if where != "below a file" else place / "o.mp4", "--iterations", "1"),
+        ("swap", clip, clip, "-o", video if where != "below a file" else place / "o.mp4", *SYNTHETIC),
     ):
         said = cli(*arguments).sentence()
         assert "cannot be written" in said, arguments[0]
@@ -429,3 +440,19 @@ def test_unusual_clips_and_names_work(model: Path, footage: Footage, tmp_path: P
         assert done.code == 0, done
         assert "6 of 6 frames swapped" in done.out
         assert len(pictures_of(output)) == 6
+
+
+def test_a_disk_that_fills_up_under_tensorboard_alone_stops_no_training(
+    faces_a: Path, faces_b: Path, disk: Callable[..., Path], tmp_path: Path, cli: Cli
+) -> None:
+    place, small = tmp_path / "model", disk("size=8k")  # room for the first curves, not for a preview
+    place.mkdir()
+    (place / "tensorboard").symlink_to(small)
+    options = ("--iterations", "12", "--batch", "2", "--preview-seconds", "0")
+    done = cli("train", faces_a, faces_b, "-o", place, *options)
+    assert done.code == 0, done.out
+    assert "tensorboard cannot be written" in " ".join(done.out.split())
+    assert "training goes on without it" in " ".join(done.out.split())
+    assert "Traceback" not in done.out + done.err
+    assert checkpoint.read_about(place)[1].iteration == 12
+    assert any(file.stat().st_size for file in small.iterdir())

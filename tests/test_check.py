@@ -32,7 +32,7 @@ from makers import Picture, Ran, left_behind, pictures_of, run, save_picture, sc
 Cli = Callable[..., Ran]
 BITS = 0x3FA2
 PEOPLE = {"a": {"footing": "agreed", "date": "2026-11-20"}, "b": {"footing": "me"}}
-SAID = Statement("3fa2" + 60 * "b", BITS, PEOPLE)
+SAID = Statement("3fa2" + 60 * "b", BITS, PEOPLE, also=("77" * 32,))
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,9 @@ def test_an_output_tells_all_about_itself(marked: Path, tmp_path: Path, cli: Cli
         "with Clearswap 0.1.0",
         "done c2pa.opened, c2pa.edited",
         "model 3fa2bbbbbbbbbbbb, its mark 0x3fa2",
-        "person a agreed, 2026-11-20",
-        "person b me",
+        "and model 7777777777777777",
+        "person a the person agreed to this use, 2026-11-20",
+        "person b it is me",
         "made from original, which had no credentials",
         "mark 0x3fa2, confidence",
     ):
@@ -311,7 +312,7 @@ def test_nothing_private_is_in_a_file_unless_asked_for(tmp_path: Path, cli: Cli,
                 assert secret.encode(coding) not in data, secret
     there = [name.encode() in data for data in written]
     assert there == ([True, False, True, True] if asked else [False] * 4)
-    assert (f"person a agreed, {name}" in words(cli("check", outputs[0]))) == asked
+    assert (f"person a the person agreed to this use, {name}" in words(cli("check", outputs[0]))) == asked
 
 
 @pytest.mark.parametrize("gop", [6, 250])

@@ -14,17 +14,19 @@ import pytest
 from clearswap.machinery import checkpoint, weights
 from clearswap.machinery.faceset import read_index
 from clearswap.machinery.video import probe
-from makers import Ran, head_of_clip, left_behind, pictures_of, psnr, run, said_by, write_clip
+from makers import SYNTHETIC, Ran, head_of_clip, left_behind, pictures_of, psnr, run, said_by, write_clip
 
 Cli = Callable[..., Ran]
 
 OPTIONS = {
     "extract": ["--output", "-o", "--size", "--every", "--threshold", "--min-size", "--faces", "--detect-every"],
     "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"]
-    + ["--hold-out", "--until-flat"],
+    + ["--hold-out", "--until-flat", "--subject-a", "--subject-b"],
+    "subjects": ["--footing", "--name", "--note"],
     "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"]
     + ["--like", "--smooth", "--encoder", "--resume", "--preview", "--start", "--seam", "--grain"],
-    "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"],
+    "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"]
+    + ["--subject-a", "--subject-b"],
     "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst"],
     "check": ["FILES", "--json", "Leaves with 0"],
     "demo": ["--output", "-o", "--minutes", "--iterations"],
@@ -51,7 +53,7 @@ def test_help_says_what_for_and_lists_the_commands(cli: Cli) -> None:
 
 def test_every_option_is_explained(cli: Cli) -> None:
     """A line that holds nothing but an option's name and type explains nothing."""
-    for name in ("extract", "train", "convert", "swap", "evaluate", "demo"):
+    for name in ("extract", "subjects", "train", "convert", "swap", "evaluate", "demo"):
         shown = cli(name, "--help").out
         for line in shown.splitlines():
             if re.search(r"--[a-z-]+ (INT|FLOAT|PATH|CHOICE|STR)", line):
@@ -138,7 +140,7 @@ def test_missing_weights_are_a_sentence_with_the_command_that_helps(
     arguments: list[str | Path] = {
         "extract": ["extract", clip, "-o", work / "set"],
         "convert": ["convert", model, clip, "-o", work / "out.mp4", "--to", "a"],
-        "swap": ["swap", clip, clip, "-o", work / "out.mp4", "--iterations", "1"],
+        "swap": ["swap", clip, clip, "-o", work / "out.mp4", "--iterations", "1", *SYNTHETIC],
     }[command]
     said = run(*arguments, PYTHONPATH=str(hidden)).sentence()
     assert "is not installed; run: clearswap models install" in said
@@ -168,7 +170,7 @@ def clips(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_swap_goes_all_the_way_and_a_second_call_goes_on(clips: Path, tmp_path: Path, cli: Cli) -> None:
     a, b, output = clips / "person_a.mp4", clips / "person_b.mp4", tmp_path / "b as a.mp4"
-    first = cli("swap", a, b, "-o", output, "--iterations", "3", "--batch", "2")
+    first = cli("swap", a, b, "-o", output, "--iterations", "3", "--batch", "2", *SYNTHETIC)
     assert first.code == 0, first
     assert first.err == ""
     frames = probe(b).frames
@@ -197,7 +199,8 @@ def test_swap_goes_all_the_way_and_a_second_call_goes_on(clips: Path, tmp_path: 
 
 def test_swap_takes_a_picture_of_the_face_and_another_working_folder(clips: Path, tmp_path: Path, cli: Cli) -> None:
     output, work = tmp_path / "out.mp4", tmp_path / "deep" / "work"
-    done = cli("swap", clips, clips / "person_b.mp4", "-o", output, "--work", work, "--iterations", "1", "--batch", "2")
+    brief = ("--iterations", "1", "--batch", "2", *SYNTHETIC)
+    done = cli("swap", clips, clips / "person_b.mp4", "-o", output, "--work", work, *brief)
     assert done.code == 0, done
     assert sorted(path.name for path in work.iterdir()) == ["faces_a", "faces_b", "model"]
     changed = [psnr(a, b) for a, b in zip(pictures_of(clips / "person_b.mp4"), pictures_of(output), strict=True)]

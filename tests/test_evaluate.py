@@ -99,7 +99,7 @@ PERFECT = {
     **dict.fromkeys(("frame_psnr", "face_psnr", "placed_psnr", "fitted_psnr"), 100),
     **dict.fromkeys(("frame_ssim", "face_ssim", "placed_ssim", "fitted_ssim"), 1),
     **dict.fromkeys(("edge", "pose", "expression", "identity_truth"), 0),
-    **dict.fromkeys(("followed", "flicker", "sharpness"), 1),
+    **dict.fromkeys(("border", "followed", "flicker", "sharpness"), 1),
 }
 
 
@@ -220,6 +220,7 @@ def test_flicker_is_seen(without: Judge, truth: Clip, folder: Path) -> None:
 def test_a_seam_is_an_edge(without: Judge, truth: Clip, folder: Path) -> None:
     done = without(truth.spoil(folder / "seamed.mkv", seamed))
     assert done["edge"] > 0.4
+    assert done["border"] > 1.05
     assert done["followed"] > 0.8
     assert done["flicker"] == pytest.approx(1, abs=0.25)
 

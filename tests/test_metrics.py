@@ -13,6 +13,7 @@ from clearswap.core.metrics import (
     best_colours,
     best_placement,
     blurred,
+    border,
     edge_excess,
     flicker,
     psnr,
@@ -199,3 +200,6 @@ def test_a_seam_counts_on_the_border_and_a_steep_truth_does_not() -> None:
     assert float(edge_excess(truth + 0.1, truth, inside, band)) == pytest.approx(0, abs=1e-7)
     soft = truth + 0.1 * blurred(inside, 6)
     assert float(edge_excess(soft, truth, inside, band)) < 0.6 * counted
+    assert float(border(truth, inside, band)) == 0
+    assert float(border(seam, inside, band)) == pytest.approx(counted)  # in all, where the truth has none
+    assert float(border(truth + 0.2 * inside, inside, band)) == pytest.approx(2 * counted, rel=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import clearswap
+from clearswap.machinery import checkpoint
 from clearswap.machinery.history import read_history
 from clearswap.machinery.team import Team
 
@@ -67,6 +69,26 @@ def test_a_batch_that_cannot_be_shared_is_refused_in_one_sentence_each(
     assert refused.returncode != 0
     assert "A batch of 5 faces cannot be shared by 2 processes; give --batch 4." in refused.stderr
     assert not (tmp_path / "model").exists()
+
+
+def test_a_team_asks_nobody_and_its_first_process_keeps_what_was_said(
+    faces_a: Path, faces_b: Path, tmp_path: Path
+) -> None:
+    sets = [Path(shutil.copytree(faces, tmp_path / faces.name)) for faces in (faces_a, faces_b)]
+    for folder in sets:
+        (folder / "subject.toml").unlink()
+    start = (*sets, "-o", tmp_path / "model", "--batch", "4", "--iterations", "1")
+    refused = torchrun(*start)
+    assert refused.returncode != 0
+    assert "Nobody has said yet who" in refused.stderr
+    assert not (tmp_path / "model").exists()
+    done = torchrun(*start, "--subject-a", "me", "--subject-b", "licensed")
+    assert done.returncode == 0, done.stderr
+    assert [said.footing for folder in sets if (said := clearswap.subjects(folder))] == ["me", "licensed"]
+    assert {s: who.footing for s, who in checkpoint.read_subjects(tmp_path / "model").items()} == {
+        "a": "me",
+        "b": "licensed",
+    }
 
 
 def test_alone_a_team_does_nothing() -> None:

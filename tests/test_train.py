@@ -180,7 +180,7 @@ def test_bfloat16_learns_the_same_and_keeps_float32_weights(faces_a: Path, faces
 def test_a_face_set_of_two_is_enough_and_bigger_pictures_are_taken(faces_a: Path, tmp_path: Path) -> None:
     small = tmp_path / "two"
     small.mkdir()
-    for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl"]:
+    for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl", faces_a / "subject.toml"]:
         (small / file.name).write_bytes(file.read_bytes())
     assert len(read_faces(small)) == 2
     done = clearswap.train(small, faces_a, tmp_path / "model", config=TrainConfig(iterations=1, batch=3))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -17,7 +19,9 @@ from clearswap.machinery.tracks import Track
 from clearswap.machinery.video import read_frames
 from clearswap.machinery.who import stretches
 from conftest import Footage
-from makers import Picture, cut_clip, pictures_of, psnr, save_picture, write_clip
+from makers import Picture, Ran, cut_clip, pictures_of, psnr, save_picture, write_clip
+
+Cli = Callable[..., Ran]
 
 SIDE, WIDTH, LENGTH = 320, 720, 150
 CUT, CROSS = 50, 100  # the frame at which the two change sides; the one in which they are face before face
@@ -85,9 +89,37 @@ def test_only_the_right_person_is_changed_in_every_frame(
     assert not missed
 
 
+def test_two_people_are_replaced_in_one_pass(model: Path, two_people: Path, tmp_path: Path, cli: Cli) -> None:
+    """Each comes out as by a run of its own, and the other person's run does not touch them."""
+    alone: dict[Side, list[Picture]] = {}
+    for to in get_args(Side):
+        clearswap.convert(model, two_people, tmp_path / f"{to}.mp4", to=to)
+        alone[to] = pictures_of(tmp_path / f"{to}.mp4")
+    ran = cli("convert", model, two_people, "-o", tmp_path / "both.mp4", "--to", "a", "--also", f"{model}:b")
+    assert f"{LENGTH} of {LENGTH} frames swapped" in " ".join(ran.out.split()), ran.err
+    both, before = pictures_of(tmp_path / "both.mp4"), pictures_of(two_people)
+    for frame in range(LENGTH):
+        places = place_of(frame)
+        if abs(places[0] - places[1]) < SIDE:
+            continue  # the crossing, where the faces overlap
+        for start, to, other in zip(places, ("b", "a"), ("a", "b"), strict=True):  # whose face a and b get
+            area = face_at(start)
+            assert psnr(both[frame], alone[to][frame], area) > 38, (frame, to)
+            assert psnr(both[frame], before[frame], area) < 35, (frame, to)
+            assert psnr(alone[other][frame], before[frame], area) > 38, (frame, to)
+
+
+def test_what_several_models_cannot_do_is_said(model: Path, two_people: Path, tmp_path: Path, cli: Cli) -> None:
+    given = ("convert", model, two_people, "-o", tmp_path / "out.mp4", "--to", "a", "--also")
+    assert "write MODEL:a or MODEL:b" in cli(*given, str(model)).sentence()
+    assert "none holds no model" in cli(*given, f"{tmp_path / 'none'}:a").sentence()
+    assert "leave out --faces all or --also" in cli(*given, f"{model}:b", "--faces", "all").sentence()
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def looks(*distances: float) -> Track:
     """A track of ten frames for each look."""
-    return Track(1, 0, 10 * len(distances) - 1, looks=[(10 * i, far) for i, far in enumerate(distances)])
+    return Track(1, 0, 10 * len(distances) - 1, looks=[(10 * i, [far]) for i, far in enumerate(distances)])
 
 
 def test_a_track_is_decided_once_whatever_single_looks_say() -> None:

@@ -4,6 +4,8 @@
 
     clearswap.extract(["alice.mp4"], "faces_a")
     clearswap.extract(["bob.mp4"], "faces_b")
+    clearswap.subjects("faces_a", footing="agreed")
+    clearswap.subjects("faces_b", footing="agreed")
     clearswap.train("faces_a", "faces_b", "model", config=clearswap.TrainConfig(minutes=10))
     clearswap.convert("model", "bob.mp4", "swapped.mp4", to="a")
 
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clearswap.core.augment import AugmentConfig as AugmentConfig
+    from clearswap.core.label import LabelConfig as LabelConfig
     from clearswap.core.mask import MaskConfig as MaskConfig
     from clearswap.core.steady import SteadyConfig as SteadyConfig
     from clearswap.core.swap import BlendConfig as BlendConfig
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
     from clearswap.errors import OptionError as OptionError
     from clearswap.errors import OutputError as OutputError
     from clearswap.machinery.encoder import EncodeConfig as EncodeConfig
+    from clearswap.machinery.subjects import Subject as Subject
     from clearswap.machinery.tracker import TrackConfig as TrackConfig
     from clearswap.machinery.train_loop import TrainConfig as TrainConfig
     from clearswap.machinery.video import Excerpt as Excerpt
+    from clearswap.machinery.who import Role as Role
     from clearswap.machinery.who import WhoConfig as WhoConfig
     from clearswap.progress import Progress as Progress
     from clearswap.verbs.check import Checked as Checked
@@ -52,12 +57,14 @@ if TYPE_CHECKING:
     from clearswap.verbs.preview import preview as preview
     from clearswap.verbs.review import Review as Review
     from clearswap.verbs.review import review as review
+    from clearswap.verbs.subjects import subjects as subjects
     from clearswap.verbs.swap import swap as swap
     from clearswap.verbs.train import Trained as Trained
     from clearswap.verbs.train import train as train
 
 _NAMES = {
     "core.augment": ["AugmentConfig"],
+    "core.label": ["LabelConfig"],
     "core.mask": ["MaskConfig"],
     "core.steady": ["SteadyConfig"],
     "core.swap": ["BlendConfig"],
@@ -71,10 +78,11 @@ _NAMES = {
         "OutputError",
     ],
     "machinery.encoder": ["EncodeConfig"],
+    "machinery.subjects": ["Subject"],
     "machinery.tracker": ["TrackConfig"],
     "machinery.train_loop": ["TrainConfig"],
     "machinery.video": ["Excerpt"],
-    "machinery.who": ["WhoConfig"],
+    "machinery.who": ["Role", "WhoConfig"],
     "progress": ["Progress"],
     "verbs.check": ["Checked", "check"],
     "verbs.convert": ["Converted", "convert"],
@@ -84,6 +92,7 @@ _NAMES = {
     "verbs.plot": ["Plots", "plot"],
     "verbs.preview": ["preview"],
     "verbs.review": ["Review", "review"],
+    "verbs.subjects": ["subjects"],
     "verbs.swap": ["swap"],
     "verbs.train": ["Trained", "train"],
 }

@@ -61,12 +61,26 @@ def edge_excess(result: Tensor, truth: Tensor, inside: Tensor, band: Tensor) -> 
     of the luma across the border, averaged along it over about five pixels: the two sides of a seam differ all along,
     pores and hairs cancel out. Where the truth is as steep, as at a jaw, nothing is counted.
     """
-    normal = _slopes(blurred(inside, 4.0))
-    normal = F.normalize(normal, dim=1)
-    steep, allowed = (blurred((_slopes(_luma(x)) * normal).sum(1, keepdim=True), 2.0).abs() for x in (result, truth))
-    excess = ((steep - allowed).clamp(min=0) * band).flatten(1)
+    steep, allowed = (_slopes_across(x, inside) for x in (result, truth))
+    return _steepest((steep - allowed).clamp(min=0), band)
+
+
+def border(faces: Tensor, inside: Tensor, band: Tensor) -> Tensor:
+    """How steep `faces` (B, 3, S, S) are across the border of the swapped area: the mean (B,) of the steepest tenth of
+    `band`, in all as `edge_excess` counts it.
+    """
+    return _steepest(_slopes_across(faces, inside), band)
+
+
+def _slopes_across(faces: Tensor, inside: Tensor) -> Tensor:
+    """The slopes (B, 1, S, S) of the luma across the border of the swapped area, averaged along it."""
+    normal = F.normalize(_slopes(blurred(inside, 4.0)), dim=1)
+    return blurred((_slopes(_luma(faces)) * normal).sum(1, keepdim=True), 2.0).abs()
+
+
+def _steepest(slopes: Tensor, band: Tensor) -> Tensor:
     worst = max(1, int(band.sum() / len(band) / 10))  # a seam is a line in the band, not all of it
-    return excess.topk(worst).values.mean(1)
+    return (slopes * band).flatten(1).topk(worst).values.mean(1)
 
 
 def _luma(faces: Tensor) -> Tensor:

@@ -52,6 +52,10 @@ FIGURES = (
         "how much steeper the frame steps across the swapped area's border than the reference, where it is steepest",
     ),
     Figure(
+        *("border", "border", "", "near 1", False),
+        "how steep the frame is across that border, where it is steepest, in multiples of the reference's own",
+    ),
+    Figure(
         *("followed", "motion followed", "", "higher", False),
         "eyes, mouth, brows and gaze go the same way equally far: 1; a still picture: about 0",
     ),
@@ -162,6 +166,7 @@ def score(clip: Sampled, ground: Ground) -> Outcome:
         "identity_target": _distance(clip.embeddings, ground.target),
         "identity_source": _distance(clip.embeddings, ground.source),
         "edge": _edge(clip, ground),
+        "border": _border(clip, ground) / max(_border(reference, ground), 1e-9),
         "flicker": _flicker(clip, ground) / max(ground.flicker, 1e-9),
         "sharpness": _sharpness(clip, ground) / max(ground.sharpness, 1e-9),
     }
@@ -198,6 +203,14 @@ def _edge(clip: Sampled, ground: Ground) -> float:
         for part in _parts(len(clip.faces))
     ]
     return 255 * float(torch.cat(found).mean())
+
+
+def _border(clip: Sampled, ground: Ground) -> float:
+    found = [
+        metrics.border(as_tensor(clip.faces[part]), *(_area(mask[part]) for mask in (ground.inside, ground.band)))
+        for part in _parts(len(clip.faces))
+    ]
+    return float(torch.cat(found).mean())
 
 
 def _sharpness(clip: Sampled, ground: Ground) -> float:

@@ -20,6 +20,8 @@ Three steps: extract the faces of two persons, train a model on them, convert a 
 
     clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4
 
+Before it trains, it asks on what footing you use each person's footage (in scripts: --subject-a agreed --subject-b me).
+
 No clips at hand? `clearswap demo` shows the whole way on two synthetic people. Every output carries signed
 Content Credentials that say it is generated.
 """
@@ -40,15 +42,24 @@ _REVIEW = """Look through two face sets before hours of training: what is missin
 Draws which way both persons look: what one shows and the other never does will be a guess in the swap. `train` does
 the same when it begins a model.
 """
+_SUBJECTS = """Say, or show, who a face set shows and on what footing the footage is used.
+
+    clearswap subjects faces_a
+    clearswap subjects faces_a --footing agreed --name "Alice" --note "signed release 2026-11-03"
+
+Training needs it of both persons. It is kept as FACES/subject.toml, which you can edit, and travels with the model.
+Name and note are not published unless you ask for it.
+"""
 _TRAIN = """Teach a model the faces of two persons. P pauses, Q or Ctrl-C saves and stops; the same command goes on.
 
-    clearswap train faces_a faces_b -o model --minutes 10
+    clearswap train faces_a faces_b -o model --subject-a agreed --subject-b me --minutes 10
     clearswap train faces_a faces_b -o model --back-to best
     clearswap train faces_c faces_d -o model2 --from model
 
-The second line goes back to the snapshot with the least held-out error, the third begins with what another model knows
-of faces. Watch MODEL/preview.jpg: for each person the original, its reconstruction, and the swap, of faces that are
-never trained on. Curves: MODEL/history.csv, `tensorboard --logdir MODEL`, or `clearswap plot MODEL`.
+The first time, say on what footing each person's footage is used (see `clearswap subjects --help`); at a terminal you
+are asked. The second line goes back to the snapshot with the least held-out error, the third begins with what another
+model knows of faces. Watch MODEL/preview.jpg: for each person the original, its reconstruction, and the swap, of faces
+that are never trained on. Curves: MODEL/history.csv, `tensorboard --logdir MODEL`, or `clearswap plot MODEL`.
 """
 _PLOT = """Draw the curves of a training (losses.png) and its previews as an animation (training.gif).
 
@@ -74,10 +85,11 @@ with a truth, the target's own frame in the source's place, which is all that a 
 """
 _SWAP = """Extract, train and convert in one go: the video B with the face of the person in A.
 
-    clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4 --minutes 20
+    clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4 --subject-a agreed --subject-b me --minutes 20
 
-Face sets and model stay in a working folder; the same command goes on where it stopped. Q or Ctrl-C ends the
-training early and converts with what was learned.
+Say on what footing each person's footage is used (see `clearswap subjects --help`); at a terminal you are asked. Face
+sets and model stay in a working folder; the same command goes on where it stopped. Q or Ctrl-C ends the training early
+and converts with what was learned.
 """
 _CHECK = """Say how pictures and videos were made, as they tell: any tool's Content Credentials, Clearswap's mark.
 
@@ -113,6 +125,7 @@ def make_app() -> App:
     texts = {
         "extract": _EXTRACT,
         "review": _REVIEW,
+        "subjects": _SUBJECTS,
         "train": _TRAIN,
         "plot": _PLOT,
         "convert": _CONVERT,

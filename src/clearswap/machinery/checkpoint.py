@@ -2,8 +2,9 @@
 
 The file holds the network ("network.*"), the averaged network that converts ("average.*"), the optimiser's state
 ("optimizer.*"), the random generator, and who the two persons are ("person.a", "person.b": embeddings, where they could
-be told); its metadata hold the config and the counters as JSON. It is replaced
-whole, so a kill at any moment leaves the last saved state; it is never read through pickle.
+be told); its metadata hold as JSON the config, the counters, and on what footing footage of the two persons was used
+(`machinery/subjects.py`; models of before have no such record). It is replaced whole, so a kill at any moment leaves
+the last saved state; it is never read through pickle.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from clearswap.core.model import ModelConfig, SwapNet, build
 from clearswap.errors import ModelError
 from clearswap.machinery.device import to_device
+from clearswap.machinery.subjects import Subject, from_fields, public
 from clearswap.machinery.whole import output_errors, whole_file
 
 FILE = "model.safetensors"
@@ -52,6 +54,7 @@ class TrainingState:
     generator: torch.Generator
     counters: Counters
     persons: dict[str, Tensor] = field(default_factory=dict[str, Tensor])  # by side: (128,), see `persons.average`
+    subjects: dict[str, Subject] = field(default_factory=dict[str, Subject])  # by side; notes are not saved
 
 
 def exists(folder: Path) -> bool:
@@ -70,6 +73,7 @@ def save(folder: Path, state: TrainingState) -> None:
     tensors["generator"] = state.generator.get_state()
     tensors |= {f"person.{side}": person for side, person in state.persons.items()}
     about = {"format": FORMAT, "config": asdict(state.config), "counters": asdict(state.counters)}
+    about["subjects"] = {side: public(subject, name=True) for side, subject in state.subjects.items()}
     with whole_file(folder / FILE) as partial:
         try:
             save_file(
@@ -87,14 +91,30 @@ def _os_error(error: SafetensorError) -> Exception:
 
 def read_about(folder: Path) -> tuple[ModelConfig, Counters]:
     """The config and counters of the model in `folder`. Raises `ModelError`."""
-    path = folder / FILE
-    if not path.is_file():
-        raise ModelError(f"{folder} holds no model; train one with: clearswap train FACES_A FACES_B -o {folder}")
-    return read_about_file(path)
+    return read_about_file(_file_of(folder))
 
 
 def read_about_file(path: Path) -> tuple[ModelConfig, Counters]:
     """The same of a model's file, wherever it lies. Raises `ModelError`."""
+    return _about(path)[:2]
+
+
+def read_subjects(folder: Path) -> dict[str, Subject]:
+    """On what footing footage of the persons of the model in `folder` was used, by side ("a", "b"), without notes.
+    Empty for a model from before that was asked. Raises `ModelError`.
+    """
+    return _about(_file_of(folder))[2]
+
+
+def _file_of(folder: Path) -> Path:
+    path = folder / FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no model; train one with: clearswap train FACES_A FACES_B -o {folder}")
+    return path
+
+
+def _about(path: Path) -> tuple[ModelConfig, Counters, dict[str, Subject]]:
+    """What the metadata say. Raises `ModelError`."""
     try:
         reader: Any = safe_open(path, "pt")
         with reader as file:
@@ -102,8 +122,10 @@ def read_about_file(path: Path) -> tuple[ModelConfig, Counters]:
             about: dict[str, Any] = json.loads(metadata["clearswap"])
         if about["format"] != FORMAT:
             raise ModelError(f"{path} is of format {about['format']}, this Clearswap reads {FORMAT}; update Clearswap.")
-        return ModelConfig(**about["config"]), Counters(**about["counters"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        said: dict[str, dict[str, str]] = about.get("subjects", {})
+        subjects = {side: from_fields(fields) for side, fields in said.items()}
+        return ModelConfig(**about["config"]), Counters(**about["counters"]), subjects
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} is not a model of Clearswap or is damaged; train it anew or restore a copy."
         ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -56,6 +56,7 @@ class Statement:
 
     Attributes:
         model: The model's fingerprint (`checkpoint.fingerprint`), 64 hexadecimal digits.
+        also: Those of further models that replaced further people.
         mark: The 16 bits that the invisible mark in the picture carries.
         subjects: The consent record, as JSON: on what footing both persons are there. No names unless asked for.
         earlier_mark: The bits of the mark that the original carried already.
@@ -65,17 +66,19 @@ class Statement:
     mark: int
     subjects: Mapping[str, Any] = field(default_factory=dict[str, Any])
     earlier_mark: int | None = None
+    also: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it is written: bits as four hexadecimal digits, what is not known left out."""
         said = {"model": self.model, "mark": f"{self.mark:04x}", "subjects": dict(self.subjects)}
+        said |= {"also": list(self.also)} if self.also else {}
         return said if self.earlier_mark is None else said | {"earlier_mark": f"{self.earlier_mark:04x}"}
 
 
-def statement_of(model: Path) -> Statement:
-    """What there is to say of the model in a folder. Raises `ModelError`."""
-    made_by = checkpoint.fingerprint(model)
-    return Statement(made_by, checkpoint.mark_of(made_by))
+def statement_of(models: Sequence[Path]) -> Statement:
+    """What there is to say of the models in some folders; the mark is the first one's. Raises `ModelError`."""
+    first, *others = (checkpoint.fingerprint(model) for model in models)
+    return Statement(first, checkpoint.mark_of(first), also=tuple(others))
 
 
 def require_signable(output: Path) -> None:

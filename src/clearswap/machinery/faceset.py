@@ -8,6 +8,8 @@ and entries without a picture are passed over. Each line of the index is one fac
 
 `box`, `landmarks` (468) and `matrix` (frame to aligned, `whole_face`) are in pixels of the upright frame.
 
+`subject.toml` says who the set shows and on what footing the footage is used (`machinery/subjects.py`).
+
 Beside a picture may lie its mask, `clip_000012.mask.png`: grey, of the same size, black where something (a hand, a
 microphone) is before the face and white elsewhere. Training then learns nothing from what is black, and what to leave
 out in a swap. `extract` writes masks of clips that have labels; any tool for segmenting pictures can make more.
@@ -60,15 +62,21 @@ def write_index(file: TextIO, records: Iterable[FaceRecord]) -> None:
         file.write(json.dumps(vars(record) | {"landmarks": points}, ensure_ascii=False) + "\n")
 
 
-def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
-    """The entries whose pictures are still there, in the order of the index. Raises `FacesetError`, also when there
-    are fewer than `at_least`.
-    """
+def require_faceset(folder: Path) -> Path:
+    """The index file of the face set in `folder`. Raises `FacesetError` where there is none."""
     if not folder.is_dir():
         raise FacesetError(f"{folder} is not a face set; make one with: clearswap extract CLIP -o {folder}")
     index = folder / INDEX
     if not index.is_file():
         raise FacesetError(f"{folder} has no {INDEX}; make the face set anew with: clearswap extract CLIP -o {folder}")
+    return index
+
+
+def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
+    """The entries whose pictures are still there, in the order of the index. Raises `FacesetError`, also when there
+    are fewer than `at_least`.
+    """
+    index = require_faceset(folder)
     present = {path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
     records: list[FaceRecord] = []
     for number, line in enumerate(index.read_bytes().splitlines(), 1):

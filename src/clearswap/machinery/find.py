@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
-from clearswap.core.model import Side
-from clearswap.errors import InputError
+from clearswap.errors import InputError, OptionError
 from clearswap.machinery.bridge import followed
 from clearswap.machinery.checkpoint import read_persons
 from clearswap.machinery.detector import Detector
@@ -20,7 +20,7 @@ from clearswap.machinery.pictures import read_picture
 from clearswap.machinery.tracker import Face, TrackConfig, Tracker
 from clearswap.machinery.tracks import Tracks, TrackWriter
 from clearswap.machinery.video import Excerpt, VideoInfo
-from clearswap.machinery.who import Faces, WhoConfig
+from clearswap.machinery.who import Faces, Role, WhoConfig
 from clearswap.progress import Progress, Report
 
 _LOOK = 10  # frames between two looks at who it is
@@ -29,17 +29,17 @@ _AFTER = 15  # and so many after: the tracker may have taken the one for the oth
 
 
 class Likeness:
-    """Tells how far faces are from a person."""
+    """Tells how far faces are from some persons."""
 
-    def __init__(self, person: NDArray[np.float32]) -> None:
-        self._person, self._embedding = person, Embedding()
+    def __init__(self, persons: Sequence[NDArray[np.float32]]) -> None:
+        self._persons, self._embedding = np.stack(persons), Embedding()
 
-    def __call__(self, frame: Frame, faces: list[Face]) -> list[float]:
-        """The distance of each face's embedding to the person's; one person's faces lie within about 0.5."""
+    def __call__(self, frame: Frame, faces: list[Face]) -> list[list[float]]:
+        """Each face's distance to each person, of the embeddings; one person's faces lie within about 0.5."""
         if not faces:
             return []
-        found = self._embedding([chip(frame, face.landmarks) for face in faces])
-        return np.linalg.norm(found - self._person, axis=1).tolist()
+        found = self._embedding([chip(frame, face.landmarks) for face in faces])  # (N, 128)
+        return np.linalg.norm(found[:, None] - self._persons, axis=2).tolist()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Finder:
         tracking: How faces are found and followed.
         detector: Loaded once for all.
         mesh: Likewise.
-        likeness: Tells the person to replace from others; None where nobody is looked for.
+        likeness: Tells the persons to replace from others; None where nobody is looked for.
         faces: Which faces are replaced.
     """
 
@@ -65,23 +65,30 @@ class Finder:
         return Tracker(self.tracking, self.detector, self.mesh)
 
 
-def make_finder(model: Path, who: WhoConfig, to: Side, tracking: TrackConfig, report: Report) -> Finder:
-    """Load what finds faces, and learn whose are to be replaced when person `to` of `model` is put in.
+def make_finder(roles: Sequence[Role], who: WhoConfig, tracking: TrackConfig, report: Report) -> Finder:
+    """Load what finds faces, and learn whose are to be replaced by each of the `roles`.
 
-    Raises `FaceModelsMissing`, and `InputError` for a picture of the person (`who.like`) that shows no face.
+    Raises `FaceModelsMissing`, `InputError` for a picture of the person (`who.like`) that shows no face, and
+    `OptionError` where several are to be replaced and it cannot be told who is who.
     """
     nobody = Finder(
         tracking, Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh(), None, who.faces
     )
+    if len(roles) > 1 and who.faces != "match":
+        raise OptionError(f"Several people are replaced by who they are; leave out --faces {who.faces} or --also.")
     if who.faces != "match":
         return nobody
+    known = [read_persons(role.model).get("b" if role.to == "a" else "a") for role in roles]
+    persons = [None if person is None else person.numpy() for person in known]
     if who.like is not None:
-        return replace(nobody, likeness=Likeness(person_in(who.like, nobody.tracker())))
-    known = read_persons(model).get("b" if to == "a" else "a")
-    if known is not None:
-        return replace(nobody, likeness=Likeness(known.numpy()))
-    note = f"{model} does not know who its persons are, so the largest face of each frame is replaced"
-    report(Progress("convert", note=note))
+        persons[0] = person_in(who.like, nobody.tracker())
+    strange = [role.model for role, person in zip(roles, persons, strict=True) if person is None]
+    if not strange:
+        return replace(nobody, likeness=Likeness([person for person in persons if person is not None]))
+    unknown = f"{strange[0]} does not know who its persons are"
+    if len(roles) > 1:
+        raise OptionError(f"{unknown}, so it cannot take part in replacing several people; train it further first.")
+    report(Progress("convert", note=f"{unknown}, so the largest face of each frame is replaced"))
     return replace(nobody, faces="largest")
 
 

@@ -139,7 +139,9 @@ def _swap(said: Any) -> Mapping[str, Any] | None:
     if not isinstance(said, dict):
         return None
     given = cast("dict[str, Any]", said)
-    fields = {key: _plain(given[key]) for key in ("model", "mark", "earlier_mark") if key in given}
+    fields: dict[str, Any] = {key: _plain(given[key]) for key in ("model", "mark", "earlier_mark") if key in given}
+    if isinstance(also := given.get("also"), list):
+        fields["also"] = [_plain(model) for model in cast("list[Any]", also)]
     people = cast("dict[str, Any]", subjects) if isinstance(subjects := given.get("subjects"), dict) else {}
     known = {_plain(side): cast("dict[str, Any]", who) for side, who in people.items() if isinstance(who, dict)}
     return fields | {"subjects": {side: {_plain(k): _plain(v) for k, v in who.items()} for side, who in known.items()}}

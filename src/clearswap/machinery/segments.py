@@ -1,8 +1,8 @@
 """Writing long videos: segment by segment, so that a run that was killed goes on after the last finished one.
 
 A segment holds some seconds of picture, encoded by itself; its name says which one it is and when it begins. In the end
-all are put one after the other without encoding again, with the clip's sound. Whether a run was killed in between makes
-no difference to what comes out.
+all are put one after the other without encoding again, with the sound and subtitles. Whether a run was killed in
+between makes no difference to what comes out.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import av
 
+from clearswap.machinery.beside import Beside
 from clearswap.machinery.encoder import EncodeConfig, PictureTrack
-from clearswap.machinery.sound import SoundCopy
 from clearswap.machinery.video import Excerpt, VideoFrame, VideoInfo, open_video
 from clearswap.machinery.whole import whole_file
 from clearswap.machinery.work import PIECES
@@ -48,9 +48,9 @@ class Segments:
                 track.close()
             number += 1
 
-    def join(self, output: Path, part: Excerpt = Excerpt()) -> str:
-        """Put all segments and the sound of that part of the clip into `output`; returns what became of the sound (see
-        `SoundCopy`). A part that does not begin with the clip begins at zero.
+    def join(self, output: Path, part: Excerpt = Excerpt()) -> Beside:
+        """Put all segments into `output`, and what goes beside them in that part of the clip; the result says what
+        became of that. A part that does not begin with the clip begins at zero.
         """
         with (
             av.open(str(output), "w", options={"movflags": "+faststart"}) as out,
@@ -62,13 +62,13 @@ class Segments:
                 stream: Any = out.add_stream_from_template(first.streams.video[0], opaque=True)
                 stream.time_base = self._info.time_base
             zero = _start_of(files[0]) if part.start else 0
-            sound = SoundCopy(original, out, zero * self._info.time_base, part.end)
+            beside = Beside(original, out, zero * self._info.time_base, part.end)
             for packet in chain.from_iterable(self._packets(file, zero) for file in files):
-                sound.mux_until(float(packet.pts * packet.time_base))
+                beside.mux_until(float(packet.pts * packet.time_base))
                 packet.stream = stream
                 out.mux(packet)
-            sound.mux_until(float("inf"))
-        return sound.how
+            beside.mux_until(float("inf"))
+        return beside
 
     def _packets(self, file: Path, zero: int) -> Iterator[Any]:
         """The packets of a segment at their times in the clip, counted from `zero`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain, islice, repeat
@@ -15,37 +15,49 @@ from clearswap.core.swap import NewFace, Swapper, steady_colours
 from clearswap.machinery.stages import ahead, batched
 from clearswap.machinery.tracks import Tracks
 from clearswap.machinery.video import Excerpt, VideoFrame, read_frames
-from clearswap.machinery.who import Choice
+from clearswap.machinery.who import Choice, cast
 
 _BATCH = 8  # frames whose faces are drawn together
 
 _Drawn = tuple[VideoFrame, dict[int, NewFace]]
+_Placed = list[dict[int, Points]]  # the landmarks of the faces that each swapper draws, by track
 
 
 def swapped_frames(
-    clip: Path, part: Excerpt, tracks: Tracks, choice: Choice, smoothing: SteadyConfig, swapper: Swapper, start: int
+    clip: Path,
+    part: Excerpt,
+    tracks: Tracks,
+    choices: Sequence[Choice],
+    smoothing: SteadyConfig,
+    swappers: Sequence[Swapper],
+    start: int,
 ) -> Generator[VideoFrame]:
-    """The frames of a part of a clip, from its frame `start` on, with new faces.
+    """The frames of a part of a clip, from its frame `start` on, with new faces: whom each of `choices` chooses, one of
+    `swappers` draws; all fit their faces in alike.
 
     Whatever the start, each comes out the same: colours are averaged with those of frames before it, and batches begin
     at the same frames.
     """
-    reach = swapper.blend.colour_frames
+    reach = swappers[0].blend.colour_frames
     begin = max(0, start - reach) // _BATCH * _BATCH
     with closing(ahead(read_frames(clip, part=part))) as frames:
-        drawn = _draw(islice(frames, begin, None), _placed(tracks, choice, smoothing, begin), swapper)
-        yield from islice(_fit(drawn, swapper, reach), start - begin, None)
+        drawn = _draw(islice(frames, begin, None), _placed(tracks, choices, smoothing, begin), swappers)
+        yield from islice(_fit(drawn, swappers[0], reach), start - begin, None)
 
 
-def _placed(tracks: Tracks, choice: Choice, smoothing: SteadyConfig, start: int) -> Iterator[dict[int, Points]]:
-    """The landmarks of the faces to replace by track, for each frame from `start` on."""
+def _placed(tracks: Tracks, choices: Sequence[Choice], smoothing: SteadyConfig, start: int) -> Iterator[_Placed]:
+    """Where the faces to replace are in each frame from `start` on."""
     for frame, found in enumerate(tracks.all(start, smoothing), start):
-        yield {number: found[number] for number in choice(frame, found)}
+        yield [{number: found[number] for number in own} for own in cast(choices, frame, found)]
 
 
-def _draw(frames: Iterator[VideoFrame], placed: Iterator[dict[int, Points]], swapper: Swapper) -> Iterator[_Drawn]:
+def _draw(frames: Iterator[VideoFrame], placed: Iterator[_Placed], swappers: Sequence[Swapper]) -> Iterator[_Drawn]:
     for batch in batched(zip(frames, placed, strict=False), _BATCH):
-        drawn = swapper.draw_all([frame.picture for frame, _ in batch], [found for _, found in batch])
+        pictures = [frame.picture for frame, _ in batch]
+        drawn: list[dict[int, NewFace]] = [{} for _ in batch]
+        for i, swapper in enumerate(swappers):
+            for faces, new in zip(drawn, swapper.draw_all(pictures, [found[i] for _, found in batch]), strict=True):
+                faces |= new
         yield from zip((frame for frame, _ in batch), drawn, strict=True)
 
 

@@ -33,8 +33,8 @@ class Track:
         last: The last frame in which it was seen.
         frames: In how many it was seen.
         size: Its greatest size in pixels.
-        looks: Frames in which it was compared to the person looked for, and how far it is from that person (the
-            distance of the embeddings).
+        looks: Frames in which it was compared to the persons looked for, and how far it is from each (the distance
+            of the embeddings).
     """
 
     number: int
@@ -42,7 +42,7 @@ class Track:
     last: int
     frames: int = 0
     size: float = 0.0
-    looks: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    looks: list[tuple[int, list[float]]] = field(default_factory=list[tuple[int, list[float]]])
 
 
 class TrackWriter:
@@ -52,13 +52,13 @@ class TrackWriter:
         self._folder, self._part, self._count = folder, list[list[Face]](), 0
         self.tracks: dict[int, Track] = {}
 
-    def add(self, faces: list[Face], looks: Mapping[int, float]) -> None:
-        """The faces of the next frame; `looks`: distances to the person looked for, by track."""
+    def add(self, faces: list[Face], looks: Mapping[int, list[float]]) -> None:
+        """The faces of the next frame; `looks`: distances to each person looked for, by track."""
         for face in faces:
             track = self.tracks.setdefault(face.track, Track(face.track, self._count, self._count))
             track.last, track.frames, track.size = self._count, track.frames + 1, max(track.size, face.size)
             if face.track in looks:
-                track.looks.append((self._count, round(looks[face.track], 4)))
+                track.looks.append((self._count, [round(far, 4) for far in looks[face.track]]))
         self._part.append(faces)
         self._count += 1
         if len(self._part) == PART:

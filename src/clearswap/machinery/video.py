@@ -143,11 +143,12 @@ def read_frames(path: Path, *, every: int = 1, part: Excerpt = Excerpt()) -> Ite
         try:
             for index, frame in enumerate(container.decode(stream)):
                 pts = frame.pts if frame.pts is not None else index * step
-                if index % every or pts * base < part.start:
+                time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
+                if index % every or time < part.start:
                     continue
-                if part.end is not None and pts * base >= part.end:
+                if part.end is not None and time >= part.end:
                     return
-                yield VideoFrame(_upright(frame, to_rgb), index, pts, frame.duration or 0, float(pts * base))
+                yield VideoFrame(_upright(frame, to_rgb), index, pts, frame.duration or 0, time)
         except FFmpegError as error:
             raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error
 

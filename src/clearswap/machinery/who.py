@@ -7,7 +7,7 @@ from one person to another: then the looks of all after the change say so, and e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from clearswap.core.align import Points
+from clearswap.core.model import Side
 from clearswap.machinery.persons import STRANGE
 from clearswap.machinery.tracks import Track, Tracks
 
@@ -40,6 +41,14 @@ class WhoConfig:
 
 
 @dataclass(frozen=True)
+class Role:
+    """A face to put in: that of person `to` of `model`, in the place of that model's other person."""
+
+    model: Path
+    to: Side
+
+
+@dataclass(frozen=True)
 class Stretch:
     """A part of a track that shows one person."""
 
@@ -49,11 +58,11 @@ class Stretch:
 
 
 class Choice:
-    """Says of each frame which of its tracks are replaced."""
+    """Says of each frame which of its tracks are replaced, for one of the persons looked for."""
 
-    def __init__(self, tracks: Tracks, faces: Faces) -> None:
+    def __init__(self, tracks: Tracks, faces: Faces, person: int = 0) -> None:
         self._faces: Faces = faces
-        self.stretches = {track.number: stretches(track) for track in tracks.tracks}
+        self.stretches = {track.number: stretches(track, person) for track in tracks.tracks}
 
     def __call__(self, frame: int, found: Mapping[int, Points]) -> list[int]:
         """The tracks to replace among those `found` in a frame, with their landmarks (468, 2)."""
@@ -70,6 +79,16 @@ class Choice:
         return min((part.distance for own in self.stretches.values() for part in own), default=float("inf"))
 
 
+def cast(choices: Sequence[Choice], frame: int, found: Mapping[int, Points]) -> list[list[int]]:
+    """The tracks to replace in a frame for each choice; a face that two choose goes to the nearer person."""
+    chosen = [choice(frame, found) for choice in choices]
+    rivals = list(zip(choices, chosen, strict=True))
+    return [
+        [n for n in own if all(mine.distance(n, frame) <= c.distance(n, frame) for c, other in rivals if n in other)]
+        for mine, own in rivals
+    ]
+
+
 def pick(found: Mapping[int, Points], near: Mapping[int, float], faces: Faces) -> list[int]:
     """Which of the faces `found` in a frame, landmarks (468, 2), are replaced; `near`: how far each is from the person.
 
@@ -82,11 +101,11 @@ def pick(found: Mapping[int, Points], near: Mapping[int, float], faces: Faces) -
     return sorted((number for number in found if near[number] < STRANGE), key=lambda number: near[number])[:1]
 
 
-def stretches(track: Track) -> list[Stretch]:
-    """The parts of a track that show one person each: nearly always the whole."""
+def stretches(track: Track, person: int = 0) -> list[Stretch]:
+    """The parts of a track that show `person`, and that do not: nearly always the whole."""
     if not track.looks:
         return [Stretch(track.first, track.last, float("inf"))]
-    frames, distances = [at for at, _ in track.looks], np.array([far for _, far in track.looks])
+    frames, distances = [at for at, _ in track.looks], np.array([far[person] for _, far in track.looks])
     last = len(distances) - 1
     reach = [min(_LOOKS // 2, i, last - i) for i in range(last + 1)]  # no further to one side than to the other
     same = [bool(np.median(distances[i - r : i + r + 1]) < STRANGE) for i, r in enumerate(reach)]

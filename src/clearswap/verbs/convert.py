@@ -7,7 +7,7 @@ where before anything is changed. Then decoding, swapping and encoding overlap, 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from clearswap.machinery.swapped import swapped_frames
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks, read_tracks
 from clearswap.machinery.video import Excerpt, VideoFrame, probe
-from clearswap.machinery.who import Choice, WhoConfig, pick
+from clearswap.machinery.who import Choice, Role, WhoConfig, pick
 from clearswap.machinery.whole import output_errors
 from clearswap.machinery.work import fingerprint, work_of, working_folder
 from clearswap.progress import Progress, Report, silent
@@ -74,7 +74,7 @@ class Converted:
 class _Tools:
     """What every file of one run needs."""
 
-    swapper: Swapper
+    swappers: list[Swapper]
     finder: Finder
     smoothing: SteadyConfig
     encoding: EncodeConfig
@@ -91,6 +91,7 @@ def convert(
     output: Path | str,
     *,
     to: Side,
+    also: Sequence[Role] = (),
     who: WhoConfig = WhoConfig(),
     mask: MaskConfig = MaskConfig(),
     blend: BlendConfig = BlendConfig(),
@@ -103,31 +104,36 @@ def convert(
 ) -> Converted:
     """Replace a person's face in `source` by that of person `to` ("a" or "b") of `model`, into `output`.
 
-    Whose face is replaced, `who` says: that of the model's other person, wherever they are, unless told otherwise. A
+    Whose face is replaced, `who` says: that of the model's other person, wherever they are, unless told otherwise; with
+    `also`, further people are replaced by faces of further models at the same time. A
     video (or `part` of it) keeps its size, frame times and sound; frames without that face pass through and are
     counted. A folder becomes a folder of the same names. Outputs appear whole or not at all; with `resume`, a video
     whose conversion was stopped or killed goes on after the last finished segment. Raises `InputError` (also when there
     is nobody to replace in the whole of `source`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
     """
     pairs = _pair(Path(source), Path(output), encoding)
-    device = used_device()
-    config, net = checkpoint.load_network(Path(model), device)
-    finder = make_finder(Path(model), who, to, tracking, report)
-    swapper = Swapper(drawer(net, to), config, device, mask, blend)
-    signing = load_or_make(), credentials.statement_of(Path(model))
-    tools = _Tools(swapper, finder, smoothing, encoding, part, *signing, report, resume)
-    settings = [to, who, mask, blend, tracking, smoothing, encoding, part]
+    roles = [Role(Path(model), to), *also]
+    swappers = [_swapper(role, mask, blend) for role in roles]
+    finder = make_finder(roles, who, tracking, report)
+    signing = load_or_make(), credentials.statement_of([role.model for role in roles])
+    tools = _Tools(swappers, finder, smoothing, encoding, part, *signing, report, resume)
+    settings = [*(role.to for role in roles), who, mask, blend, tracking, smoothing, encoding, part]
     done = Converted()
     for given, wanted in pairs:
         if is_picture(given):
             done += _convert_picture(given, wanted, tools, alone=len(pairs) == 1)
         else:
-            files = [fingerprint(given), fingerprint(Path(model) / checkpoint.FILE)]
+            files = [fingerprint(given), *(fingerprint(role.model / checkpoint.FILE) for role in roles)]
             about = {"files": files, "settings": [repr(setting) for setting in settings]}
             done += _convert_video(given, wanted, tools, about, alone=len(pairs) == 1)
     if not done.swapped:
         raise _nobody(Path(source), done, None)
     return done
+
+
+def _swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
+    config, net = checkpoint.load_network(role.model, used_device())
+    return Swapper(drawer(net, role.to), config, used_device(), mask, blend)
 
 
 def _pair(source: Path, output: Path, encoding: EncodeConfig) -> list[tuple[Path, Path]]:
@@ -171,19 +177,23 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
             tools.report(Progress("convert", note=f"going on with {output} where an earlier run was stopped"))
         else:
             tracks = find_faces(info, tools.part, tools.finder, work, tools.report)
-        choice = Choice(tracks, tools.finder.faces)
-        done = _counted(tracks, choice)
+        choices = [Choice(tracks, tools.finder.faces, person) for person in range(len(tools.swappers))]
+        done = _counted(tracks, choices)
         if alone and not done.swapped:
-            raise _nobody(source, done, choice.nearest)
+            raise _nobody(source, done, min(choice.nearest for choice in choices))
         segments = Segments(work, info, tools.encoding)
         there = segments.frames
         with closing(
-            ahead(swapped_frames(source, tools.part, tracks, choice, tools.smoothing, tools.swapper, there))
+            ahead(swapped_frames(source, tools.part, tracks, choices, tools.smoothing, tools.swappers, there))
         ) as swapped:
             segments.write(_reported(swapped, there, done, source, tools.report))
         unsigned = work / f"unsigned{output.suffix}"
         try:
-            done = replace(done, sound=segments.join(unsigned, tools.part))
+            beside = segments.join(unsigned, tools.part)
+            done = replace(done, sound=beside.sound)
+            if beside.left_out:
+                kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(beside.left_out)})"
+                tools.report(Progress("convert", note=f"{kinds}: they are left out"))
             credentials.sign(unsigned, signed, source, tools.identity, tools.statement)
         finally:
             unsigned.unlink(missing_ok=True)
@@ -211,12 +221,16 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) 
     picture, alpha = read_picture(source), read_alpha(source)
     finder = tools.finder
     found = finder.tracker()(picture)
-    near = dict(enumerate(finder.likeness(picture, found) if finder.likeness else []))
-    chosen = pick({i: face.landmarks for i, face in enumerate(found)}, near, finder.faces)
-    done = Converted(1, 1, int(bool(chosen)), int(not found), int(bool(found) and not chosen))
-    if alone and not chosen:
-        raise _nobody(source, done, min(near.values(), default=None))
-    result = tools.swapper([picture], [[found[i].landmarks for i in chosen]])[0]
+    near = finder.likeness(picture, found) if finder.likeness else []
+    placed = {i: face.landmarks for i, face in enumerate(found)}
+    result, changed = picture, False
+    for person, swapper in enumerate(tools.swappers):
+        chosen = pick(placed, {i: far[person] for i, far in enumerate(near)}, finder.faces)
+        result = swapper([result], [[placed.pop(i) for i in chosen]])[0]
+        changed = changed or bool(chosen)
+    done = Converted(1, 1, int(changed), int(not found), int(bool(found) and not changed))
+    if alone and not changed:
+        raise _nobody(source, done, min((min(far) for far in near), default=None))
     if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
         result = np.dstack([result, alpha])
     data = encode_picture(result, output.suffix)
@@ -225,11 +239,11 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) 
     return done
 
 
-def _counted(tracks: Tracks, choice: Choice) -> Converted:
+def _counted(tracks: Tracks, choices: Sequence[Choice]) -> Converted:
     """What a video's conversion will have done."""
     swapped = without = 0
     for frame, found in enumerate(tracks.all(0)):
-        swapped, without = swapped + bool(choice(frame, found)), without + (not found)
+        swapped, without = swapped + any(choice(frame, found) for choice in choices), without + (not found)
     return Converted(1, tracks.frames, swapped, without, tracks.frames - swapped - without)
 
 

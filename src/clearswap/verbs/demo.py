@@ -57,6 +57,8 @@ def demo(
     video, work = home / "person_b_with_face_of_a.mp4", Work(home / "work")
     converted = swap(
         *(clips / "person_a.mp4", source, video),
+        subject_a="synthetic",
+        subject_b="synthetic",
         work=work.folder,
         training=training,
         report=report,

@@ -28,7 +28,7 @@ from clearswap.machinery.pictures import encode_picture, is_picture
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks
 from clearswap.machinery.video import Excerpt, probe, read_frames
-from clearswap.machinery.who import Choice, WhoConfig
+from clearswap.machinery.who import Choice, Role, WhoConfig
 from clearswap.progress import Report, silent
 
 _TILE = 224  # pixels
@@ -73,7 +73,7 @@ def preview(
     credentials.require_signable(output)
     config, net = checkpoint.load_network(Path(model), used_device())
     swapper = Swapper(drawer(net, to), config, used_device(), mask, blend)
-    finder = make_finder(Path(model), who, to, tracking, report)
+    finder = make_finder([Role(Path(model), to)], who, tracking, report)
     with TemporaryDirectory() as folder:
         tracks = find_faces(probe(source), part, finder, Path(folder), report)
         choice = Choice(tracks, finder.faces)
@@ -88,7 +88,7 @@ def preview(
     lines += [_row(name, *rows[name], swapper) for name in rows]
     width = max(line.shape[1] for line in lines)
     whole = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
-    said = credentials.statement_of(Path(model))
+    said = credentials.statement_of([Path(model)])
     credentials.write_picture(output, encode_picture(whole, output.suffix), source, load_or_make(), said)
     return list(rows)
 

@@ -1,6 +1,6 @@
 """Train: teach one encoder and two decoders the faces of two persons.
 
-    report = clearswap.train("faces_a", "faces_b", "model", config=TrainConfig(minutes=5))
+    done = clearswap.train("faces_a", "faces_b", "model", subject_a="agreed", subject_b="agreed")
 
 Each step draws a batch of each person, bends it at random, and asks the network for the unbent faces back:
 `machinery/train_step.py`. When to measure, save and stop is in `machinery/train_loop.py`.
@@ -28,7 +28,9 @@ from clearswap.machinery.device import (
     unless_out_of_memory,
 )
 from clearswap.machinery.face_data import FaceData, load_faces
+from clearswap.machinery.faceset import require_faceset
 from clearswap.machinery.persons import SAME
+from clearswap.machinery.subjects import Footing, Subject, keep_subjects, require_subjects
 from clearswap.machinery.team import Team, join
 from clearswap.machinery.train_loop import TrainConfig, TrainLoop
 from clearswap.machinery.train_step import start_training, train_step
@@ -61,6 +63,8 @@ def train(
     faces_b: Path | str,
     model: Path | str,
     *,
+    subject_a: Footing | None = None,
+    subject_b: Footing | None = None,
     warm_start: Path | str | None = None,
     config: TrainConfig = TrainConfig(),
     augmentation: AugmentConfig = AugmentConfig(),
@@ -71,13 +75,15 @@ def train(
     """Train the model in folder `model` on two face sets, or go on where it stopped.
 
     A new model begins with what the model in folder `warm_start`, of the same preset, knows of faces: its encoder, and
-    the decoder of each person that both know. Saves every `config.save_every` iterations and at the end; `stop` is
-    asked after each iteration whether to end early, and `pause` whether to wait. A tenth of each face set is held out
-    (`core/held_out.py`) and says how good the model is; a note says when that has flattened. When the losses stop being
-    numbers or rise steeply, the last saved model is taken up again. Under torchrun, each process trains on its share of
-    every batch, and the first one saves and reports (`machinery/team.py`). Raises `FacesetError`, `ModelError` (another
-    preset, a training that diverges again and again), `OptionError` (a batch that does not fit into memory or cannot be
-    shared) and `OutputError`.
+    the decoder of each person that both know. On what footing each person's footage is used, the face sets must say
+    (`machinery/subjects.py`), or `subject_a` and `subject_b`, which are then kept there. Saves every
+    `config.save_every` iterations and at the end; `stop` is asked after each iteration whether to end early, and
+    `pause` whether to wait. A tenth of each face set is held out (`core/held_out.py`) and says how good the model is; a
+    note says when that has flattened. When the losses stop being numbers or rise steeply, the last saved model is taken
+    up again. Under torchrun, each process trains on its share of every batch, and the first one saves and reports
+    (`machinery/team.py`). Raises `FacesetError`, `ModelError` (another preset, a training that diverges again and
+    again), `OptionError` (nobody has said who is shown; a batch that does not fit into memory or cannot be shared) and
+    `OutputError`.
     """
     keep_freed_memory()
     folder, (team, device) = Path(model), join()
@@ -86,8 +92,9 @@ def train(
     chosen = _choose_config(folder, config, beginning)
     if beginning is not None and checkpoint.exists(folder):
         report(Progress("train", note=f"{folder} has begun already; {beginning} is not needed"))
-    sets = (Path(faces_a), Path(faces_b))
-    data = [load_faces(faces, chosen, device) for faces in sets]
+    sets = {"a": Path(faces_a), "b": Path(faces_b)}
+    subjects = _subjects(sets, {"a": subject_a, "b": subject_b}, team)
+    data = [load_faces(faces, chosen, device) for faces in sets.values()]
     bfloat16 = computes_bfloat16(device) if config.precision == "auto" else config.precision == "bfloat16"
     report(Progress("train", note=describe_device(device, bfloat16=bfloat16)))
     job = _Job(chosen, device, data, augmentation, bfloat16, team)
@@ -100,13 +107,14 @@ def train(
 
     def run() -> Trained:
         state = start_training(job.model, config.seed, device)
+        state.subjects = subjects
         step = job.step_of(state)
         if not team.leads:
             return team.follow(state, step)
         if checkpoint.exists(folder):
             _go_on(folder, state, config, report)
         else:
-            _begin(folder, state, sets, beginning, report)
+            _begin(folder, state, (sets["a"], sets["b"]), beginning, report)
         loop = TrainLoop(folder, state, data, config, report)
         loop.run(team.lead(state, step), stop, pause)
         done = state.counters
@@ -176,6 +184,16 @@ def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None) ->
         checkpoint.require_alike(beginning, chosen)
     batch = chosen.batch if config.batch in (None, "auto") else int(config.batch)
     return replace(chosen, batch=batch, hold_out=config.hold_out or chosen.hold_out)
+
+
+def _subjects(sets: dict[str, Path], given: dict[str, Footing | None], team: Team) -> dict[str, Subject]:
+    """Who is shown in both face sets, before any work; what was given is kept there."""
+    for faces in sets.values():
+        require_faceset(faces)
+    subjects = require_subjects(sets, given, sets)
+    if team.leads:
+        keep_subjects(sets, subjects)
+    return subjects
 
 
 def _look_through(faces_a: Path, faces_b: Path, report: Report) -> Review | None:

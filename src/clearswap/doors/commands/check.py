@@ -15,6 +15,7 @@ from rich.console import Console
 import clearswap
 from clearswap.doors.bar import progress_bar
 from clearswap.machinery.provenance import Parent, Provenance
+from clearswap.machinery.subjects import MEANINGS
 from clearswap.progress import silent
 from clearswap.verbs.check import UNREADABLE, Checked, worst
 
@@ -26,6 +27,7 @@ _STATES = {
     "broken": "cannot be verified",
     "none": "none",
 }
+_MEANINGS: Mapping[str, str] = {**MEANINGS}
 
 
 def check(*files: Path, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
@@ -97,9 +99,12 @@ def _credentials(said: Provenance) -> Iterator[str]:
 def _swap(swap: Mapping[str, Any]) -> Iterator[str]:
     earlier = f"; the original carried 0x{swap['earlier_mark']}" if "earlier_mark" in swap else ""
     yield f"model        {str(swap.get('model'))[:16]}, its mark 0x{swap.get('mark')}{earlier}"
+    for other in swap.get("also", ()):
+        yield f"and model    {other[:16]}"
     subjects: Mapping[str, Mapping[str, str]] = swap.get("subjects", {})
     for side, subject in subjects.items():
-        yield f"person {side:<5} {', '.join(subject.values())}"
+        facts = [_MEANINGS.get(fact, fact) if key == "footing" else fact for key, fact in subject.items()]
+        yield f"person {side:<5} {', '.join(facts)}"
 
 
 def _parent(parent: Parent) -> str:

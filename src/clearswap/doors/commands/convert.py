@@ -13,10 +13,11 @@ from clearswap.core.mask import MaskConfig
 from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig
 from clearswap.doors.bar import progress_bar
+from clearswap.errors import OptionError
 from clearswap.machinery.encoder import EncodeConfig
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.video import Excerpt
-from clearswap.machinery.who import WhoConfig
+from clearswap.machinery.who import Role, WhoConfig
 
 
 def convert(
@@ -25,6 +26,7 @@ def convert(
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     to: Literal["a", "b"],
+    also: Annotated[list[str] | None, Parameter(negative=())] = None,
     who: Annotated[WhoConfig, Parameter(name="*")] = WhoConfig(),
     mask: Annotated[MaskConfig, Parameter(name="*")] = MaskConfig(),
     blend: Annotated[BlendConfig, Parameter(name="*")] = BlendConfig(),
@@ -47,6 +49,8 @@ def convert(
         The file (or, for a folder, the folder) to write: .mp4, .mov, .mkv, .png, .jpg.
     to
         Whose face is put in: the person of the first (a) or the second (b) face set in training.
+    also
+        MODEL:a or MODEL:b: another person in the same video is replaced by a face of another model. May be repeated.
     resume
         Go on with a video whose conversion was stopped or killed, after the last finished ten seconds or so.
     preview
@@ -71,6 +75,7 @@ def convert(
         done = clearswap.convert(
             *(model, source, output),
             to=to,
+            also=[_role(text) for text in also or []],
             who=who,
             mask=mask,
             blend=blend,
@@ -82,3 +87,11 @@ def convert(
             report=report,
         )
     console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _role(text: str) -> Role:
+    """What `--also` says."""
+    model, _, to = text.rpartition(":")
+    if not model or to not in ("a", "b"):
+        raise OptionError(f"--also {text} names no model and person; write MODEL:a or MODEL:b.")
+    return Role(Path(model), "a" if to == "a" else "b")

@@ -10,11 +10,14 @@ from cyclopts import Parameter
 from rich.console import Console
 
 import clearswap
+from clearswap.doors.ask import ask_footing
 from clearswap.doors.bar import progress_bar
 from clearswap.doors.keys import keys_pressed
+from clearswap.machinery.subjects import Footing
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.train_loop import TrainConfig
 from clearswap.machinery.who import WhoConfig
+from clearswap.verbs.swap import Work, work_beside
 
 
 def swap(
@@ -22,6 +25,8 @@ def swap(
     b: Path,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
+    subject_a: Footing | None = None,
+    subject_b: Footing | None = None,
     work: Path | None = None,
     training: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),
     tracking: Annotated[TrackConfig, Parameter(name="*")] = TrackConfig(),
@@ -37,6 +42,11 @@ def swap(
         The video into which it is put.
     output
         The video to write, .mp4 or .mov.
+    subject_a
+        On what footing person a's footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
+        "licensed" footage, a "research" corpus. Kept in the face set; asked at a terminal when nobody has said yet.
+    subject_b
+        The same of person b.
     work
         The working folder; OUTPUT-work when left out.
     """
@@ -44,8 +54,19 @@ def swap(
     if training.iterations is None and training.minutes is None:
         training = replace(training, minutes=10.0)
         console.print("training for 10 minutes (change it with --minutes or --iterations; Q ends it early)")
+    folders = Work(work) if work is not None else work_beside(output)
+    subject_a = subject_a or ask_footing(console, a, folders.faces_a)
+    subject_b = subject_b or ask_footing(console, b, folders.faces_b)
     with keys_pressed() as keys, progress_bar(console) as report:
         done = clearswap.swap(
-            a, b, output, work=work, training=training, tracking=tracking, who=who, report=report, stop=keys.stop
+            *(a, b, output),
+            subject_a=subject_a,
+            subject_b=subject_b,
+            work=work,
+            training=training,
+            tracking=tracking,
+            who=who,
+            report=report,
+            stop=keys.stop,
         )
     console.print(f"{output}: {done}", markup=False, highlight=False, soft_wrap=True)
