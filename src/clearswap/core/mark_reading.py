@@ -84,9 +84,10 @@ class _Look:
     shift: NDArray[np.float64]
 
 
-def read(frames: Iterable[Frame]) -> Reading:
+def read(frames: Iterable[Frame], *, untouched: bool = False) -> Reading:
     """Read the mark from a picture, or from frames of a video that are spread over it (24 to 50 are enough); all of one
-    size, (H, W, 3) RGB. Raises `InputError` when there is none.
+    size, (H, W, 3) RGB. With `untouched`, it is looked for only where an untouched picture of any size has it, not in
+    turned, cropped and mirrored ones: that saves the search. Raises `InputError` when there is no frame.
     """
     total: Grey | None = None
     for frame in frames:
@@ -95,7 +96,10 @@ def read(frames: Iterable[Frame]) -> Reading:
     if total is None:
         raise InputError("There is no frame to read a mark from; give at least one.")
     spectrum = _spectrum(total)
-    return max((_reading(spectrum, _climb(spectrum, look)) for look in _search(spectrum)), key=lambda one: one.score)
+    lattices = TILES / _SHORT * np.eye(2)[None] if untouched else _lattices()
+    return max(
+        (_reading(spectrum, _climb(spectrum, look)) for look in _search(spectrum, lattices)), key=lambda one: one.score
+    )
 
 
 def _residual(frame: Frame) -> Grey:
@@ -146,10 +150,9 @@ def _weighed(found: Spectrum) -> Spectrum:
     return capped / np.maximum(np.linalg.norm(capped, axis=1, keepdims=True) / np.sqrt(2), 1e-9)
 
 
-def _search(spectrum: Spectrum) -> list[_Look]:
-    """The looks at which the pilot fits best."""
+def _search(spectrum: Spectrum, lattices: Lattices) -> list[_Look]:
+    """The looks among these lattices at which the pilot fits best."""
     pilot, turned_back = WAVES[:PILOT], np.exp(-1j * PHASES[:PILOT]).astype(np.complex64)
-    lattices = _lattices()
     fits, places = np.zeros(len(lattices)), np.zeros(len(lattices), np.int64)
     for start in range(0, len(lattices), 256):
         some = slice(start, start + 256)

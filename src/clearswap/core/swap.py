@@ -39,7 +39,7 @@ class BlendConfig:
     colour_method: Method = "reinhard"
     colour_frames: int = 4
     seam: Seam = "feather"
-    sharpen: float = 1.4
+    sharpen: float = 1.0
     grain: float = 1.0
 
     @property

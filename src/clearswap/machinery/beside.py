@@ -1,6 +1,7 @@
 """What goes beside the picture: sound, subtitles and chapters of the clip that it came from.
 
-Copied packet for packet; made anew where the output's container cannot hold them: sound as AAC or Opus, text as mov_text.
+Copied packet for packet; made anew where the output's container cannot hold them: sound as AAC or Opus, text
+as mov_text.
 """
 
 from __future__ import annotations

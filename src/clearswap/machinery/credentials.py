@@ -22,6 +22,7 @@ from clearswap.errors import OutputError
 from clearswap.machinery import checkpoint
 from clearswap.machinery.identity import Identity
 from clearswap.machinery.provenance import OFFLINE, OTHER, SWAP, kind_of, sidecar_of
+from clearswap.machinery.subjects import public
 from clearswap.machinery.whole import output_errors, whole_files
 
 COMPOSITE_WITH_AI = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -56,7 +57,7 @@ class Statement:
 
     Attributes:
         model: The model's fingerprint (`checkpoint.fingerprint`), 64 hexadecimal digits.
-        also: Those of further models that replaced further people.
+        also: The same of further models that replaced further people: "model" and "subjects".
         mark: The 16 bits that the invisible mark in the picture carries.
         subjects: The consent record, as JSON: on what footing both persons are there. No names unless asked for.
         earlier_mark: The bits of the mark that the original carried already.
@@ -66,19 +67,23 @@ class Statement:
     mark: int
     subjects: Mapping[str, Any] = field(default_factory=dict[str, Any])
     earlier_mark: int | None = None
-    also: tuple[str, ...] = ()
+    also: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it is written: bits as four hexadecimal digits, what is not known left out."""
         said = {"model": self.model, "mark": f"{self.mark:04x}", "subjects": dict(self.subjects)}
-        said |= {"also": list(self.also)} if self.also else {}
+        said |= {"also": [dict(one) for one in self.also]} if self.also else {}
         return said if self.earlier_mark is None else said | {"earlier_mark": f"{self.earlier_mark:04x}"}
 
 
-def statement_of(models: Sequence[Path]) -> Statement:
-    """What there is to say of the models in some folders; the mark is the first one's. Raises `ModelError`."""
-    first, *others = (checkpoint.fingerprint(model) for model in models)
-    return Statement(first, checkpoint.mark_of(first), also=tuple(others))
+def statement_of(models: Sequence[Path], *, names: bool = False) -> Statement:
+    """What there is to say of the models in some folders; the mark is the first one's. The subjects' names are left
+    out unless asked for. Raises `ModelError`.
+    """
+    shown = [{side: public(who, name=names) for side, who in checkpoint.read_subjects(m).items()} for m in models]
+    made_by, *others = (checkpoint.fingerprint(model) for model in models)
+    also = tuple({"model": m, "subjects": said} for m, said in zip(others, shown[1:], strict=True))
+    return Statement(made_by, checkpoint.mark_of(made_by), shown[0], also=also)
 
 
 def require_signable(output: Path) -> None:

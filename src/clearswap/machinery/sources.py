@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clearswap.errors import InputError
+from clearswap.errors import InputError, OutputError
 from clearswap.machinery.pictures import is_picture, read_picture
 from clearswap.machinery.video import VideoFrame, probe, read_frames
+from clearswap.machinery.whole import output_errors
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
@@ -37,6 +38,29 @@ def _files_of(given: Path) -> list[Path]:
     if not given.exists():
         raise InputError(f"{given} does not exist; check the name.")
     return [given]
+
+
+def pair_outputs(source: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Each input file with the file that it becomes; a folder becomes a folder of the same names.
+
+    Raises `InputError` for inputs that are none, and `OutputError` for outputs that cannot be.
+    """
+    files = list_sources([source])
+    with output_errors(output):
+        if source.is_dir():
+            if output.is_file():
+                raise OutputError(f"{output} is a file; a folder of inputs needs a folder as output.")
+            pairs = [(file, output / file.name) for file in files]
+        else:
+            if output.is_dir():
+                raise OutputError(f"{output} is a folder; give the output a file name, such as {output / source.name}.")
+            pairs = [(source, output)]
+        for given, wanted in pairs:
+            if given.resolve() == wanted.resolve():
+                raise OutputError(f"{wanted} is the input itself; choose another output.")
+            if is_picture(given) != is_picture(wanted):
+                raise OutputError(f"{given} cannot become {wanted}: a picture stays a picture and a video a video.")
+    return pairs
 
 
 def count_frames(source: Path) -> int:

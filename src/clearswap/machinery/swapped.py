@@ -13,13 +13,15 @@ from clearswap.core.align import Points
 from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import NewFace, Swapper, steady_colours
 from clearswap.machinery.stages import ahead, batched
+from clearswap.machinery.stamp import Stamp
 from clearswap.machinery.tracks import Tracks
 from clearswap.machinery.video import Excerpt, VideoFrame, read_frames
-from clearswap.machinery.who import Choice, cast
+from clearswap.machinery.who import Choice, chosen_by
 
 _BATCH = 8  # frames whose faces are drawn together
 
 _Drawn = tuple[VideoFrame, dict[int, NewFace]]
+Cast = Sequence[tuple[Choice, Swapper]]  # who is replaced, and what draws the faces in their place; all fit in alike
 _Placed = list[dict[int, Points]]  # the landmarks of the faces that each swapper draws, by track
 
 
@@ -27,28 +29,28 @@ def swapped_frames(
     clip: Path,
     part: Excerpt,
     tracks: Tracks,
-    choices: Sequence[Choice],
+    cast: Cast,
     smoothing: SteadyConfig,
-    swappers: Sequence[Swapper],
+    stamp: Stamp,
     start: int,
 ) -> Generator[VideoFrame]:
-    """The frames of a part of a clip, from its frame `start` on, with new faces: whom each of `choices` chooses, one of
-    `swappers` draws; all fit their faces in alike.
+    """The frames of a part of a clip, from its frame `start` on, with new faces and stamped.
 
     Whatever the start, each comes out the same: colours are averaged with those of frames before it, and batches begin
     at the same frames.
     """
+    choices, swappers = [choice for choice, _ in cast], [swapper for _, swapper in cast]
     reach = swappers[0].blend.colour_frames
     begin = max(0, start - reach) // _BATCH * _BATCH
     with closing(ahead(read_frames(clip, part=part))) as frames:
         drawn = _draw(islice(frames, begin, None), _placed(tracks, choices, smoothing, begin), swappers)
-        yield from islice(_fit(drawn, swappers[0], reach), start - begin, None)
+        yield from islice(_fit(drawn, swappers[0], stamp, reach), start - begin, None)
 
 
 def _placed(tracks: Tracks, choices: Sequence[Choice], smoothing: SteadyConfig, start: int) -> Iterator[_Placed]:
     """Where the faces to replace are in each frame from `start` on."""
     for frame, found in enumerate(tracks.all(start, smoothing), start):
-        yield [{number: found[number] for number in own} for own in cast(choices, frame, found)]
+        yield [{number: found[number] for number in own} for own in chosen_by(choices, frame, found)]
 
 
 def _draw(frames: Iterator[VideoFrame], placed: Iterator[_Placed], swappers: Sequence[Swapper]) -> Iterator[_Drawn]:
@@ -61,7 +63,7 @@ def _draw(frames: Iterator[VideoFrame], placed: Iterator[_Placed], swappers: Seq
         yield from zip((frame for frame, _ in batch), drawn, strict=True)
 
 
-def _fit(drawn: Iterator[_Drawn], swapper: Swapper, reach: int) -> Iterator[VideoFrame]:
+def _fit(drawn: Iterator[_Drawn], swapper: Swapper, stamp: Stamp, reach: int) -> Iterator[VideoFrame]:
     """Each frame with its new faces in colours that are averaged over `reach` frames before and after."""
     window: deque[_Drawn] = deque()
     at = 0  # where the next frame to fit stands in the window
@@ -71,7 +73,8 @@ def _fit(drawn: Iterator[_Drawn], swapper: Swapper, reach: int) -> Iterator[Vide
         if len(window) - at > reach or (new is None and at < len(window)):
             frame = window[at][0]
             faces = steady_colours([faces for _, faces in window], at)
-            yield replace(frame, picture=swapper.fit(frame.picture, faces, frame.index))
+            swapped = swapper.fit(frame.picture, faces, frame.index)
+            yield replace(frame, picture=stamp(swapped, frame.picture))
             at += 1
         if at > reach:
             window.popleft()

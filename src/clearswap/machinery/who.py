@@ -79,7 +79,7 @@ class Choice:
         return min((part.distance for own in self.stretches.values() for part in own), default=float("inf"))
 
 
-def cast(choices: Sequence[Choice], frame: int, found: Mapping[int, Points]) -> list[list[int]]:
+def chosen_by(choices: Sequence[Choice], frame: int, found: Mapping[int, Points]) -> list[list[int]]:
     """The tracks to replace in a frame for each choice; a face that two choose goes to the nearer person."""
     chosen = [choice(frame, found) for choice in choices]
     rivals = list(zip(choices, chosen, strict=True))

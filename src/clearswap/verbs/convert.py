@@ -7,7 +7,7 @@ where before anything is changed. Then decoding, swapping and encoding overlap, 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from clearswap.core.align import Frame, Points
+from clearswap.core.label import LabelConfig
 from clearswap.core.mask import MaskConfig
 from clearswap.core.model import Side
 from clearswap.core.steady import SteadyConfig
@@ -26,20 +28,23 @@ from clearswap.machinery.device import used_device
 from clearswap.machinery.encoder import EncodeConfig, require_container, require_encoder
 from clearswap.machinery.find import Finder, find_faces, make_finder
 from clearswap.machinery.identity import Identity, load_or_make
+from clearswap.machinery.label import require_label
 from clearswap.machinery.persons import STRANGE
 from clearswap.machinery.pictures import encode_picture, is_picture, read_alpha, read_picture
 from clearswap.machinery.provenance import sidecar_of
 from clearswap.machinery.segments import Segments
-from clearswap.machinery.sources import list_sources
+from clearswap.machinery.sources import pair_outputs
 from clearswap.machinery.stages import ahead
+from clearswap.machinery.stamp import Stamp, make_stamp, mark_in
 from clearswap.machinery.swapped import swapped_frames
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks, read_tracks
-from clearswap.machinery.video import Excerpt, VideoFrame, probe
+from clearswap.machinery.video import Excerpt, VideoFrame, probe, read_spread
 from clearswap.machinery.who import Choice, Role, WhoConfig, pick
-from clearswap.machinery.whole import output_errors
 from clearswap.machinery.work import fingerprint, work_of, working_folder
 from clearswap.progress import Progress, Report, silent
+
+_LOOKED_AT = 24  # frames in which it is looked whether a video is marked already
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class _Tools:
     smoothing: SteadyConfig
     encoding: EncodeConfig
     part: Excerpt
+    label: LabelConfig
     identity: Identity
     statement: Statement
     report: Report
@@ -99,25 +105,33 @@ def convert(
     smoothing: SteadyConfig = SteadyConfig(),
     encoding: EncodeConfig = EncodeConfig(),
     part: Excerpt = Excerpt(),
+    label: LabelConfig = LabelConfig(),
+    name: bool = False,
     resume: bool = False,
     report: Report = silent,
 ) -> Converted:
     """Replace a person's face in `source` by that of person `to` ("a" or "b") of `model`, into `output`.
 
     Whose face is replaced, `who` says: that of the model's other person, wherever they are, unless told otherwise; with
-    `also`, further people are replaced by faces of further models at the same time. A
-    video (or `part` of it) keeps its size, frame times and sound; frames without that face pass through and are
-    counted. A folder becomes a folder of the same names. Outputs appear whole or not at all; with `resume`, a video
-    whose conversion was stopped or killed goes on after the last finished segment. Raises `InputError` (also when there
-    is nobody to replace in the whole of `source`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
+    `also`, further people are replaced by faces of further models at the same time. A video (or `part` of it) keeps its
+    size, frame times and sound; frames without that face pass through and are counted. Every frame carries the
+    invisible mark, and the `label` unless that is switched off; the credentials say on what footing the persons are
+    shown, with `name` their names, too. A folder becomes a folder of the same names. Outputs appear whole or not at
+    all; with `resume`, a video whose conversion was stopped or killed goes on after the last finished segment. Raises
+    `InputError` (also when there is nobody to replace in the whole of `source`), `ModelError`, `OptionError`,
+    `OutputError`, `FaceModelsMissing`.
     """
-    pairs = _pair(Path(source), Path(output), encoding)
+    pairs = pair_outputs(Path(source), Path(output))
+    for _, wanted in pairs:
+        credentials.require_signable(wanted)
+        require_container(wanted, encoding)
+    require_label(label)
     roles = [Role(Path(model), to), *also]
     swappers = [_swapper(role, mask, blend) for role in roles]
     finder = make_finder(roles, who, tracking, report)
-    signing = load_or_make(), credentials.statement_of([role.model for role in roles])
-    tools = _Tools(swappers, finder, smoothing, encoding, part, *signing, report, resume)
-    settings = [*(role.to for role in roles), who, mask, blend, tracking, smoothing, encoding, part]
+    said = credentials.statement_of([role.model for role in roles], names=name)
+    tools = _Tools(swappers, finder, smoothing, encoding, part, label, load_or_make(), said, report, resume)
+    settings = [*(role.to for role in roles), who, mask, blend, tracking, smoothing, encoding, part, label]
     done = Converted()
     for given, wanted in pairs:
         if is_picture(given):
@@ -136,34 +150,6 @@ def _swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
     return Swapper(drawer(net, role.to), config, used_device(), mask, blend)
 
 
-def _pair(source: Path, output: Path, encoding: EncodeConfig) -> list[tuple[Path, Path]]:
-    """Each input file with its output. Raises before any work for outputs that cannot be."""
-    files = list_sources([source])
-    with output_errors(output):
-        pairs = _checked_pairs(source, files, output)
-    for _, wanted in pairs:
-        require_container(wanted, encoding)
-    return pairs
-
-
-def _checked_pairs(source: Path, files: list[Path], output: Path) -> list[tuple[Path, Path]]:
-    if source.is_dir():
-        if output.is_file():
-            raise OutputError(f"{output} is a file; a folder of inputs needs a folder as output.")
-        pairs = [(file, output / file.name) for file in files]
-    else:
-        if output.is_dir():
-            raise OutputError(f"{output} is a folder; give the output a file name, such as {output / source.name}.")
-        pairs = [(source, output)]
-    for given, wanted in pairs:
-        if given.resolve() == wanted.resolve():
-            raise OutputError(f"{wanted} is the input itself; choose another output.")
-        if is_picture(given) != is_picture(wanted):
-            raise OutputError(f"{given} cannot become {wanted}: a picture stays a picture and a video a video.")
-        credentials.require_signable(wanted)
-    return pairs
-
-
 def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, Any], *, alone: bool) -> Converted:
     info = probe(source)
     require_encoder(info, tools.encoding)
@@ -177,15 +163,17 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
             tools.report(Progress("convert", note=f"going on with {output} where an earlier run was stopped"))
         else:
             tracks = find_faces(info, tools.part, tools.finder, work, tools.report)
-        choices = [Choice(tracks, tools.finder.faces, person) for person in range(len(tools.swappers))]
+        cast = [(Choice(tracks, tools.finder.faces, i), swapper) for i, swapper in enumerate(tools.swappers)]
+        choices = [choice for choice, _ in cast]
         done = _counted(tracks, choices)
         if alone and not done.swapped:
             raise _nobody(source, done, min(choice.nearest for choice in choices))
+        faces = (points for found in tracks.all(0) for points in found.values())
+        earlier = (frame.picture for frame in read_spread(source, _LOOKED_AT))
+        stamp, statement = _stamp((info.height, info.width), earlier, faces, tools)
         segments = Segments(work, info, tools.encoding)
         there = segments.frames
-        with closing(
-            ahead(swapped_frames(source, tools.part, tracks, choices, tools.smoothing, tools.swappers, there))
-        ) as swapped:
+        with closing(ahead(swapped_frames(source, tools.part, tracks, cast, tools.smoothing, stamp, there))) as swapped:
             segments.write(_reported(swapped, there, done, source, tools.report))
         unsigned = work / f"unsigned{output.suffix}"
         try:
@@ -194,7 +182,7 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
             if beside.left_out:
                 kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(beside.left_out)})"
                 tools.report(Progress("convert", note=f"{kinds}: they are left out"))
-            credentials.sign(unsigned, signed, source, tools.identity, tools.statement)
+            credentials.sign(unsigned, signed, source, tools.identity, statement)
         finally:
             unsigned.unlink(missing_ok=True)
     if credentials.has_sidecar(output):
@@ -226,17 +214,30 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) 
     result, changed = picture, False
     for person, swapper in enumerate(tools.swappers):
         chosen = pick(placed, {i: far[person] for i, far in enumerate(near)}, finder.faces)
-        result = swapper([result], [[placed.pop(i) for i in chosen]])[0]
+        result = swapper([result], [[placed[i] for i in chosen]])[0]
         changed = changed or bool(chosen)
     done = Converted(1, 1, int(changed), int(not found), int(bool(found) and not changed))
     if alone and not changed:
         raise _nobody(source, done, min((min(far) for far in near), default=None))
+    stamp, statement = _stamp(picture.shape[:2], [picture], placed.values(), tools)
+    result = stamp(result, picture)
     if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
         result = np.dstack([result, alpha])
     data = encode_picture(result, output.suffix)
-    credentials.write_picture(output, data, source, tools.identity, tools.statement)
+    credentials.write_picture(output, data, source, tools.identity, statement)
     tools.report(Progress(f"convert {source.name}", 1, 1))
     return done
+
+
+def _stamp(
+    shape: tuple[int, int], original: Iterable[Frame], faces: Iterable[Points], tools: _Tools
+) -> tuple[Stamp, credentials.Statement]:
+    """What is laid over the frames of an output, and what its credentials say of that."""
+    statement = tools.statement
+    if (earlier := mark_in(original)) is not None:
+        statement = replace(statement, mark=earlier, earlier_mark=earlier)
+    marked = earlier is not None
+    return make_stamp(shape, statement.mark, marked=marked, label=tools.label, faces=faces), statement
 
 
 def _counted(tracks: Tracks, choices: Sequence[Choice]) -> Converted:

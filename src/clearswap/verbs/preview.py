@@ -15,6 +15,7 @@ import numpy as np
 
 from clearswap.core.align import Frame, Points
 from clearswap.core.coverage import rough_pose
+from clearswap.core.label import LabelConfig
 from clearswap.core.mask import MaskConfig
 from clearswap.core.model import Side
 from clearswap.core.steady import SteadyConfig
@@ -25,6 +26,7 @@ from clearswap.machinery.device import used_device
 from clearswap.machinery.find import find_faces, make_finder
 from clearswap.machinery.identity import load_or_make
 from clearswap.machinery.pictures import encode_picture, is_picture
+from clearswap.machinery.stamp import make_stamp
 from clearswap.machinery.tracker import TrackConfig
 from clearswap.machinery.tracks import Tracks
 from clearswap.machinery.video import Excerpt, probe, read_frames
@@ -89,7 +91,9 @@ def preview(
     width = max(line.shape[1] for line in lines)
     whole = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
     said = credentials.statement_of([Path(model)])
-    credentials.write_picture(output, encode_picture(whole, output.suffix), source, load_or_make(), said)
+    stamp = make_stamp(whole.shape[:2], said.mark, marked=False, label=LabelConfig(label=False), faces=[])
+    picture = encode_picture(stamp(whole, whole), output.suffix)
+    credentials.write_picture(output, picture, source, load_or_make(), said)
     return list(rows)
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clearswap.core.label import LabelConfig
 from clearswap.errors import OutputError
 from clearswap.machinery import checkpoint, credentials
 from clearswap.machinery.encoder import EncodeConfig, require_container
 from clearswap.machinery.faceset import INDEX
+from clearswap.machinery.label import require_label
 from clearswap.machinery.sources import list_sources
 from clearswap.machinery.subjects import Footing, Subject, keep_subjects, require_subjects
 from clearswap.machinery.tracker import TrackConfig
@@ -65,6 +67,7 @@ def swap(
     training: TrainConfig = TrainConfig(minutes=10),
     tracking: TrackConfig = TrackConfig(),
     who: WhoConfig = WhoConfig(),
+    label: LabelConfig = LabelConfig(),
     report: Report = silent,
     stop: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
@@ -79,6 +82,7 @@ def swap(
     target = Path(output)
     credentials.require_signable(target)
     require_container(target, EncodeConfig())
+    require_label(label)
     folders = Work(Path(work)) if work is not None else work_beside(target)
     with output_errors(folders.folder):
         if folders.folder.is_file():
@@ -95,7 +99,15 @@ def swap(
         keep_subjects({side: faces}, subjects)
     if _needs_training(folders.model, training, subjects):
         train(folders.faces_a, folders.faces_b, folders.model, config=training, report=report, stop=stop, pause=pause)
-    return convert(folders.model, b, target, to="a", who=who, tracking=tracking, resume=True, report=report)
+    return convert(
+        *(folders.model, b, target),
+        to="a",
+        who=who,
+        tracking=tracking,
+        label=label,
+        resume=True,
+        report=report,
+    )
 
 
 def _needs_training(model: Path, training: TrainConfig, subjects: dict[str, Subject]) -> bool:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 import clearswap
+from clearswap.core.label import LabelConfig
 from clearswap.core.mask import MaskConfig
 from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig
@@ -34,6 +35,8 @@ def convert(
     smoothing: Annotated[SteadyConfig, Parameter(name="*")] = SteadyConfig(),
     encoding: Annotated[EncodeConfig, Parameter(name="*")] = EncodeConfig(),
     part: Annotated[Excerpt, Parameter(name="*")] = Excerpt(),
+    label: Annotated[LabelConfig, Parameter(name="*")] = LabelConfig(),
+    name: Annotated[bool, Parameter(negative=())] = False,
     resume: bool = False,
     preview: bool = False,
 ) -> None:
@@ -51,6 +54,8 @@ def convert(
         Whose face is put in: the person of the first (a) or the second (b) face set in training.
     also
         MODEL:a or MODEL:b: another person in the same video is replaced by a face of another model. May be repeated.
+    name
+        Write the persons' names, where they were stated, into the credentials.
     resume
         Go on with a video whose conversion was stopped or killed, after the last finished ten seconds or so.
     preview
@@ -83,6 +88,8 @@ def convert(
             smoothing=smoothing,
             encoding=encoding,
             part=part,
+            label=label,
+            name=name,
             resume=resume,
             report=report,
         )

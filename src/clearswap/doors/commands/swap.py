@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 import clearswap
+from clearswap.core.label import LabelConfig
 from clearswap.doors.ask import ask_footing
 from clearswap.doors.bar import progress_bar
 from clearswap.doors.keys import keys_pressed
@@ -31,6 +32,7 @@ def swap(
     training: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),
     tracking: Annotated[TrackConfig, Parameter(name="*")] = TrackConfig(),
     who: Annotated[WhoConfig, Parameter(name="*")] = WhoConfig(),
+    label: Annotated[LabelConfig, Parameter(name="*")] = LabelConfig(),
 ) -> None:
     """Extract, train and convert in one go: the video B with the face of the person in A.
 
@@ -66,6 +68,7 @@ def swap(
             training=training,
             tracking=tracking,
             who=who,
+            label=label,
             report=report,
             stop=keys.stop,
         )
