@@ -28,6 +28,7 @@ OPTIONS = {
     "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"]
     + ["--subject-a", "--subject-b"],
     "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst"],
+    "check": ["FILES", "--json", "Leaves with 0"],
     "demo": ["--output", "-o", "--minutes", "--iterations"],
     "models install": ["pip packages"],
 }

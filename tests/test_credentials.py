@@ -180,6 +180,8 @@ def test_another_files_sidecar_is_neither_believed_nor_taken_over(tmp_path: Path
     assert said_by(other).state == "altered"
     said = said_by(signed(make(tmp_path / "clip.mp4"), tmp_path / "out.mp4", other))
     assert [made.state for made in said.parents] == ["none"]
+    shutil.copyfile(sidecar_of(output), tmp_path / "clip.c2pa")
+    assert said_by(tmp_path / "clip.mp4").state == "none"  # which could carry its own
     sidecar_of(other).write_bytes(b"no manifest at all")
     assert said_by(other).state == "broken"
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from clearswap.machinery.who import Role as Role
     from clearswap.machinery.who import WhoConfig as WhoConfig
     from clearswap.progress import Progress as Progress
+    from clearswap.verbs.check import Checked as Checked
+    from clearswap.verbs.check import check as check
     from clearswap.verbs.convert import Converted as Converted
     from clearswap.verbs.convert import convert as convert
     from clearswap.verbs.demo import Demo as Demo
@@ -82,6 +84,7 @@ _NAMES = {
     "machinery.video": ["Excerpt"],
     "machinery.who": ["Role", "WhoConfig"],
     "progress": ["Progress"],
+    "verbs.check": ["Checked", "check"],
     "verbs.convert": ["Converted", "convert"],
     "verbs.demo": ["Demo", "demo"],
     "verbs.evaluate": ["EvaluateConfig", "Evaluation", "evaluate"],

@@ -91,6 +91,15 @@ Say on what footing each person's footage is used (see `clearswap subjects --hel
 sets and model stay in a working folder; the same command goes on where it stopped. Q or Ctrl-C ends the training early
 and converts with what was learned.
 """
+_CHECK = """Say how pictures and videos were made, as they tell: any tool's Content Credentials, Clearswap's mark.
+
+    clearswap check clip.mp4 pictures/
+    clearswap check --json clip.mp4
+
+Leaves with 0 when every file says what it is, by credentials that hold or by the mark; 1 when a file carries neither;
+3 when one has credentials that do not hold (altered since, expired, broken); 2 when one cannot be read. Of several the
+first of 2, 3, 1 counts. Nothing is fetched from the network.
+"""
 _DEMO = """Go the whole way on two synthetic people who never existed, and measure the result.
 
 Takes about 9 minutes on 2 CPU cores, 7 of them training. Because both people were rendered from one track of motion,
@@ -122,6 +131,7 @@ def make_app() -> App:
         "convert": _CONVERT,
         "swap": _SWAP,
         "evaluate": _EVALUATE,
+        "check": _CHECK,
         "demo": _DEMO,
     }
     for name, text in texts.items():

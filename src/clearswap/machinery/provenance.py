@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import c2pa
 
@@ -73,7 +73,7 @@ def kind_of(path: Path) -> str:
     riff = {b"AVI ": "video/avi", b"WEBP": "image/webp"}
     if head[:4] == b"RIFF":
         return riff.get(head[8:12], OTHER)
-    kinds = {b"\x89PNG": "image/png", b"II*\0": "image/tiff", b"MM\0*": "image/tiff"}
+    kinds = {b"GIF8": "image/gif", b"\x89PNG": "image/png", b"II*\0": "image/tiff", b"MM\0*": "image/tiff"}
     return "image/jpeg" if head[:3] == b"\xff\xd8\xff" else kinds.get(head[:4], OTHER)
 
 
@@ -83,16 +83,22 @@ def read(path: Path, roots: str = "") -> Provenance:
     Never raises for credentials that are damaged: that is what `state` says. An `OSError` of the file passes.
     """
     settings: dict[str, Any] = {"verify": OFFLINE} | ({"trust": {"user_anchors": roots}} if roots else {})
-    context, sidecar = c2pa.Context.from_dict(settings), sidecar_of(path)
+    context, kind = c2pa.Context.from_dict(settings), kind_of(path)
     try:
         with path.open("rb") as stream:
-            reader: Any = c2pa.Reader.try_create(kind_of(path), stream, context=context)
+            reader: Any = c2pa.Reader.try_create(kind, stream, context=context)
             if reader is not None:
                 with reader:
                     return _provenance(json.loads(reader.json()), None)
     except c2pa.C2paError as error:
         if _holds_credentials(path):
             return Provenance("broken", (str(error),))
+    beside = _read_beside(path, sidecar_of(path), context)
+    # what does not fit a file that could carry its own is another's: bob.c2pa is bob.mkv's, not bob.mp4's
+    return beside if kind == OTHER or beside.state in ("trusted", "valid", "expired") else Provenance("none")
+
+
+def _read_beside(path: Path, sidecar: Path, context: c2pa.Context) -> Provenance:
     if not sidecar.is_file():
         return Provenance("none")
     try:
@@ -117,15 +123,28 @@ def _provenance(store: Mapping[str, Any], sidecar: Path | None) -> Provenance:
     return Provenance(
         state=state,
         why=why,
-        signer=", ".join(filter(None, (signed.get("issuer"), signed.get("common_name")))),
+        signer=_plain(", ".join(filter(None, (signed.get("issuer"), signed.get("common_name"))))),
         tool=_tool(manifest),
-        when=signed.get("time") or max((str(action["when"]) for action in actions if "when" in action), default=""),
-        actions=tuple(str(action["action"]) for action in actions),
+        when=_plain(signed.get("time") or max((str(one["when"]) for one in actions if "when" in one), default="")),
+        actions=tuple(_plain(action["action"]) for action in actions),
         generated=any(source in _MADE_BY_AI for source in sources),
-        swap=said.get(SWAP),
+        swap=_swap(said.get(SWAP)),
         parents=tuple(_parent(made, store) for made in manifest.get("ingredients", [])),
         sidecar=sidecar,
     )
+
+
+def _swap(said: Any) -> Mapping[str, Any] | None:
+    """What Clearswap says of a swap. Anybody can sign anything under its label, so only what has the right form."""
+    if not isinstance(said, dict):
+        return None
+    given = cast("dict[str, Any]", said)
+    fields: dict[str, Any] = {key: _plain(given[key]) for key in ("model", "mark", "earlier_mark") if key in given}
+    if isinstance(also := given.get("also"), list):
+        fields["also"] = [_plain(model) for model in cast("list[Any]", also)]
+    people = cast("dict[str, Any]", subjects) if isinstance(subjects := given.get("subjects"), dict) else {}
+    known = {_plain(side): cast("dict[str, Any]", who) for side, who in people.items() if isinstance(who, dict)}
+    return fields | {"subjects": {side: {_plain(k): _plain(v) for k, v in who.items()} for side, who in known.items()}}
 
 
 def _state(results: Mapping[str, Any]) -> tuple[State, tuple[str, ...]]:
@@ -144,15 +163,20 @@ def _state(results: Mapping[str, Any]) -> tuple[State, tuple[str, ...]]:
 def _parent(made: Mapping[str, Any], store: Mapping[str, Any]) -> Parent:
     own = store.get("manifests", {}).get(made.get("active_manifest"))
     state = _state(made.get("validation_results", {}))[0] if made.get("active_manifest") else "none"
-    return Parent(str(made.get("title", "")), state, _tool(own) if own else "")
+    return Parent(_plain(made.get("title", "")), state, _tool(own) if own else "")
 
 
 def _tool(manifest: Mapping[str, Any]) -> str:
     """Name and version of the program that made a manifest."""
     about: list[Any] = manifest.get("claim_generator_info") or []
     if not about:
-        return str(manifest.get("claim_generator", "")).split(" ")[0].replace("/", " ")
-    return " ".join(filter(None, (about[0].get("name"), about[0].get("version"))))
+        return _plain(str(manifest.get("claim_generator", "")).split(" ")[0].replace("/", " "))
+    return _plain(" ".join(filter(None, (about[0].get("name"), about[0].get("version")))))
+
+
+def _plain(text: object) -> str:
+    """What somebody else wrote, fit for a terminal: no control characters, and not endless."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)[:200]).strip()
 
 
 def _holds_credentials(path: Path) -> bool:

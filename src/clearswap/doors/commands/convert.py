@@ -49,7 +49,7 @@ def convert(
     source
         A video, a picture, or a folder of either.
     output
-        The file (or, for a folder, the folder) to write: .mp4, .mov, .png, .jpg.
+        The file (or, for a folder, the folder) to write: .mp4, .mov, .mkv, .png, .jpg.
     to
         Whose face is put in: the person of the first (a) or the second (b) face set in training.
     also

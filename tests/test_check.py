@@ -1,0 +1,359 @@
+"""`clearswap check`: what files say of themselves is read back in plain words, as JSON and as exit codes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import io
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import c2pa
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import clearswap
+from clearswap.core import mark
+from clearswap.machinery import credentials, identity, provenance
+from clearswap.machinery.credentials import Statement
+from clearswap.machinery.identity import Identity
+from clearswap.machinery.pictures import encode_picture
+from clearswap.machinery.video import probe, read_frames, read_spread
+from conftest import Footage
+from makers import Picture, Ran, left_behind, pictures_of, run, save_picture, scene, write_clip
+
+Cli = Callable[..., Ran]
+BITS = 0x3FA2
+PEOPLE = {"a": {"footing": "agreed", "date": "2026-11-20"}, "b": {"footing": "me"}}
+SAID = Statement("3fa2" + 60 * "b", BITS, PEOPLE, also=("77" * 32,))
+
+
+@pytest.fixture(scope="module")
+def marked(footage: Footage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a real clip with the mark, 640x360, unsigned."""
+    frames = pictures_of(footage("single_face.mp4"))[:48]
+    height, width = frames[0].shape[:2]
+    pattern = mark.pattern(BITS, height, width)
+    return write_clip(
+        tmp_path_factory.mktemp("marked") / "marked.mp4",
+        len(frames),
+        size=(width, height),
+        picture=lambda i, _w, _h: mark.lay(frames[i], pattern),
+    )
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "plain.mp4", 12, size=(320, 240))
+
+
+def sign(unsigned: Path, output: Path, me: Identity | None = None, said: Statement = SAID) -> Path:
+    with credentials.signed_file(output) as partial:
+        credentials.sign(unsigned, partial, unsigned, me or identity.load_or_make(), said)
+    return output
+
+
+def sign_as_another_tool(output: Path, me: Identity, source: str = "trainedAlgorithmicMedia") -> Path:
+    """A picture that another program made and signed, under a root of its own, with an ESC in its name."""
+    about = {"title": "a dream", "claim_generator_info": [{"name": "Dream\x1b[31mer", "version": "7.1"}]}
+    action = {"action": "c2pa.created", "when": "2026-01-02T03:04:05Z", "digitalSourceType": SOURCES + source}
+    picture = encode_picture(scene(0, 320, 240), ".png")
+    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, me.chain.encode(), me.key.encode(), None)
+    made = io.BytesIO()
+    with c2pa.Signer.from_info(info) as signer, c2pa.Builder(about) as builder:
+        builder.add_action(action)
+        builder.sign(signer, "image/png", io.BytesIO(picture), made)
+    output.write_bytes(made.getvalue())
+    return output
+
+
+SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+
+
+def stream_copy(path: Path, copy: Path) -> Path:
+    with av.open(str(path)) as given, av.open(str(copy), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    return copy
+
+
+def flip(path: Path, share: float = 0.5) -> Path:
+    data = bytearray(path.read_bytes())
+    data[int(share * len(data))] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def words(ran: Ran) -> str:
+    return " ".join(ran.out.split())
+
+
+def test_an_output_tells_all_about_itself(marked: Path, tmp_path: Path, cli: Cli) -> None:
+    output = sign(marked, tmp_path / "out.mp4")
+    ran = cli("check", output)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[0] == str(output)
+    said = words(ran)
+    for fact in (
+        "A model made it, or a part of it; it is as it was signed. It carries Clearswap's mark, bits 0x3fa2.",
+        "credentials unaltered, signed under a root that is known here",
+        "signed by Clearswap, self-signed, Clearswap local signer",
+        "with Clearswap 0.1.0",
+        "done c2pa.opened, c2pa.edited",
+        "model 3fa2bbbbbbbbbbbb, its mark 0x3fa2",
+        "and model 7777777777777777",
+        "person a the person agreed to this use, 2026-11-20",
+        "person b it is me",
+        "made from original, which had no credentials",
+        "mark 0x3fa2, confidence",
+    ):
+        assert fact in said, fact
+    assert "not the one" not in said
+
+
+def test_a_mark_of_another_model_than_the_signed_one_is_pointed_out(marked: Path, tmp_path: Path, cli: Cli) -> None:
+    output = sign(marked, tmp_path / "out.mp4", said=Statement("0001" + 60 * "0", 1))
+    assert "not the one that the credentials name" in words(cli("check", output))
+
+
+def test_a_re_encoded_file_is_known_by_its_mark(marked: Path, tmp_path: Path, cli: Cli) -> None:
+    output = sign(marked, tmp_path / "out.mp4")
+    frames = pictures_of(output)
+    again = write_clip(
+        tmp_path / "again.mkv", len(frames), size=frames[0].shape[1::-1], picture=lambda i, _w, _h: frames[i]
+    )
+    for copy in (stream_copy(output, tmp_path / "copy.mp4"), again):
+        ran = cli("check", copy)
+        assert ran.code == 0
+        assert "carries Clearswap's mark, bits 0x3fa2, and no credentials: re-encoded or stripped since" in words(ran)
+
+
+def test_one_flipped_bit_is_found(marked: Path, tmp_path: Path, cli: Cli) -> None:
+    output = flip(sign(marked, tmp_path / "out.mp4"))
+    ran = cli("check", output)
+    assert ran.code == 3
+    assert "It was changed after it was signed." in words(ran)
+    assert "assertion.bmffHash.mismatch" in words(ran)
+
+
+def test_a_plain_file_carries_nothing(plain: Path, cli: Cli) -> None:
+    ran = cli("check", plain)
+    assert (ran.code, ran.err) == (1, "")
+    assert "It carries neither credentials nor Clearswap's mark. credentials none mark none found" in words(ran)
+
+
+def test_a_stranger_and_an_expired_certificate_are_told_apart(plain: Path, tmp_path: Path, cli: Cli) -> None:
+    stranger = identity.load_or_make(tmp_path / "stranger")
+    ran = cli("check", sign(plain, tmp_path / "strange.mp4", stranger))
+    assert ran.code == 0
+    assert "unaltered, by a signer who is not known here" in words(ran)
+    brief = expiring(3)
+    output = sign(plain, tmp_path / "brief.mp4", brief)
+    assert provenance.read(output, brief.root).state == "trusted"
+    time.sleep(4)
+    for roots in (brief.root, identity.known_roots()):
+        said = provenance.read(output, roots)
+        assert said.state == "expired", said
+        assert said.generated
+    ran = cli("check", output)
+    assert ran.code == 3
+    assert "It is as it was signed, but the signer's certificate is not valid any more, or not yet." in words(ran)
+    flip(output)
+    assert provenance.read(output, brief.root).state == "altered"
+
+
+def expiring(seconds: int) -> Identity:
+    """An identity whose certificate is good for some seconds more."""
+    key, root, known = identity._root(Path("/nowhere"))
+    leaf_key = ec.generate_private_key(ec.SECP256R1())
+    builder = identity._leaf_builder(identity._name("Brief"), leaf_key, root.subject, key)
+    builder._not_valid_after = None  # it was ten years on, and may not be set twice
+    end = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=seconds)
+    leaf = builder.not_valid_after(end).sign(key, hashes.SHA256())
+    return Identity(identity._private(leaf_key), identity._pem(leaf) + identity._pem(root), known)
+
+
+def test_other_tools_credentials_are_read(tmp_path: Path, cli: Cli) -> None:
+    me = identity.load_or_make(tmp_path / "their identity")
+    ran = cli("check", sign_as_another_tool(tmp_path / "dream.png", me))
+    assert ran.code == 0
+    said = words(ran)
+    assert "A model made it, or a part of it; it is as it was signed." in said
+    assert "with Dream [31mer 7.1" in said
+    assert "\x1b" not in ran.out
+    assert "on 2026-01-02T03:04:05" in said
+    assert "done c2pa.created" in said
+    ran = cli("check", sign_as_another_tool(tmp_path / "photo.png", me, "digitalCapture"))
+    assert ran.code == 0
+    assert "It does not say that a model made it; it is as it was signed." in words(ran)
+
+
+def test_anothers_credentials_are_kept_as_those_of_the_original(tmp_path: Path, plain: Path, cli: Cli) -> None:
+    given = sign_as_another_tool(tmp_path / "dream.png", identity.load_or_make(tmp_path / "their identity"))
+    with credentials.signed_file(tmp_path / "out.mp4") as partial:
+        credentials.sign(plain, partial, given, identity.load_or_make(), SAID)
+    said = words(cli("check", tmp_path / "out.mp4"))
+    assert "made from original, unaltered; by Dream [31mer 7.1" in said
+
+
+def test_exit_codes_of_the_real_command_line(plain: Path, tmp_path: Path) -> None:
+    good, bad = sign(plain, tmp_path / "good.mp4"), flip(sign(plain, tmp_path / "bad.mp4"))
+    files = {0: [good], 1: [good, plain], 3: [plain, bad], 2: [bad, tmp_path / "gone.mp4", plain]}
+    for code, given in files.items():
+        ran = run("check", *given)
+        assert ran.code == code, ran
+        assert "Traceback" not in ran.err
+
+
+def test_a_sidecar_is_read_and_missed(tmp_path: Path, cli: Cli) -> None:
+    output = sign(write_clip(tmp_path / "clip.mkv", 12), tmp_path / "out.mkv")
+    ran = cli("check", output)
+    assert ran.code == 0
+    assert "signed under a root that is known here (in out.c2pa)" in words(ran)
+    (tmp_path / "out.c2pa").unlink()
+    assert cli("check", output).code == 1
+
+
+def test_a_folder_and_its_worst_file(plain: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    sign(plain, folder / "b.mp4")
+    assert cli("check", folder).code == 0
+    save_picture(folder / "a.png", scene(0, 200, 200))
+    assert cli("check", folder).code == 1
+    flip(sign(plain, folder / "c.mp4"))
+    ran = cli("check", folder, plain)
+    assert ran.code == 3
+    files = [line for line in ran.out.splitlines() if line and not line.startswith(" ")]
+    assert files == [str(folder / "a.png"), str(folder / "b.mp4"), str(folder / "c.mp4"), str(plain)]
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_checked(plain: Path, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "nothing").mkdir()
+    reasons = {
+        "empty.mp4": "is empty (0 bytes)",
+        "text.png": "is not a picture that can be read",
+        "nothing": "holds no picture and no video",
+        "gone.mp4": "does not exist",
+    }
+    for name, reason in reasons.items():
+        assert reason in cli("check", tmp_path / name).sentence()
+    assert "There is nothing to check" in cli("check").sentence()
+    ran = cli("check", *(tmp_path / name for name in reasons), sign(plain, tmp_path / "out.mp4"))
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == len(reasons)
+    assert "it is as it was signed" in words(ran)
+
+
+def test_a_signed_file_that_was_cut_short_was_changed(plain: Path, tmp_path: Path, cli: Cli) -> None:
+    output = sign(plain, tmp_path / "out.mp4")
+    output.write_bytes(output.read_bytes()[:-2000])
+    assert cli("check", output).code == 3
+
+
+def test_json_says_the_same(marked: Path, plain: Path, tmp_path: Path, cli: Cli) -> None:
+    ran = cli("check", "--json", sign(marked, tmp_path / "out.mp4"), plain, tmp_path / "gone.mp4")
+    assert (ran.code, ran.err) == (2, "")
+    one, two, three = json.loads(ran.out)
+    assert (one["code"], two["code"], three["code"]) == (0, 1, 2)
+    assert one["credentials"]["state"] == "trusted"
+    assert one["credentials"]["generated"]
+    assert one["credentials"]["swap"] == SAID.to_json()
+    assert one["credentials"]["parents"] == [{"title": "original", "state": "none", "tool": ""}]
+    assert (one["mark"]["marked"], one["mark"]["bits"], one["mark"]["mirrored"]) == (True, "3fa2", False)
+    assert two["credentials"]["state"] == "none"
+    assert (two["mark"]["marked"], two["mark"]["bits"]) == (False, None)
+    assert "does not exist" in three["trouble"]
+
+
+def test_what_others_wrote_under_our_label_does_no_harm(plain: Path, tmp_path: Path, cli: Cli) -> None:
+    odd: list[Any] = [{"a": "no dictionary"}, {"a": {"footing": ["list"], "x\x1b[2J": None}}, {"a": {}}]
+    for number, subjects in enumerate(odd):
+        ran = cli("check", sign(plain, tmp_path / f"{number}.mp4", said=Statement("0" * 64, 0, subjects)))
+        assert ran.code == 0
+        assert "\x1b" not in ran.out
+
+
+def test_checking_makes_no_identity(plain: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert cli("check", plain).code == 1
+    assert not (tmp_path / "config").exists()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_nothing_private_is_in_a_file_unless_asked_for(tmp_path: Path, cli: Cli, asked: bool) -> None:
+    """Path, user and host, and the name of a person, in the bytes of a video, a picture, and a sidecar."""
+    name = "Wilhelmina Unlikely"
+    people = {"a": {"footing": "agreed"} | ({"name": name} if asked else {})}
+    said = Statement("0" * 64, 0, people)
+    place = tmp_path / "a place of my own"
+    place.mkdir()
+    clip, film = write_clip(place / "holiday.mp4", 12), write_clip(place / "holiday.mkv", 12)
+    picture = save_picture(place / "holiday.png", scene(0, 320, 240))
+    outputs = [sign(one, place / f"out{one.suffix}", said=said) for one in (clip, film, picture)]
+    private = ["holiday", "a place of my own", str(tmp_path), tmp_path.name, str(Path.home())]
+    private += [one for one in (socket.gethostname(), getpass.getuser()) if len(one) > 3 and one != "root"]
+    written = [path.read_bytes() for path in [*outputs, place / "out.c2pa"]]
+    for data in written:
+        for secret in private:
+            for coding in ("utf-8", "utf-16-le", "utf-16-be"):
+                assert secret.encode(coding) not in data, secret
+    there = [name.encode() in data for data in written]
+    assert there == ([True, False, True, True] if asked else [False] * 4)
+    assert (f"person a the person agreed to this use, {name}" in words(cli("check", outputs[0]))) == asked
+
+
+@pytest.mark.parametrize("gop", [6, 250])
+def test_frames_are_spread_over_a_video(tmp_path: Path, gop: int) -> None:
+    path = tmp_path / "long.mp4"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"preset": "ultrafast", "g": str(gop)}
+        for index in range(300):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(scene(index, 96, 64), format="rgb24")))
+        out.mux(stream.encode(None))
+    spread = list(read_spread(path, 32))
+    assert 31 <= len(spread) <= 32
+    times = [frame.time for frame in spread]
+    assert times == sorted(set(times))
+    assert np.diff(times).max() < 1.0
+    assert times[0] < 0.5
+    assert times[-1] > 11.0
+    every = {round(frame.time, 4): frame.picture for frame in read_frames(path)}
+    assert all(np.array_equal(frame.picture, every[round(frame.time, 4)]) for frame in spread)
+
+
+def test_a_short_or_turned_video_gives_what_it_has(tmp_path: Path, footage: Footage) -> None:
+    short = write_clip(tmp_path / "short.mp4", 3)
+    assert [len(list(read_spread(short, count))) for count in (1, 3, 32)] == [1, 3, 3]
+    one = next(iter(read_spread(footage("single_face.mp4"), 4)))
+    info = probe(footage("single_face.mp4"))
+    assert one.picture.shape == (info.height, info.width, 3)
+
+
+def test_python_gives_the_same(marked: Path, tmp_path: Path) -> None:
+    (checked,) = clearswap.check([sign(marked, tmp_path / "out.mp4")])
+    assert checked.marked
+    assert checked.credentials.state == "trusted"
+    assert left_behind(tmp_path) == ["out.mp4"]
+    with pytest.raises(clearswap.OptionError, match="nothing to check"):
+        clearswap.check([])
+
+
+def test_a_picture_keeps_its_mark(footage: Footage, tmp_path: Path, cli: Cli) -> None:
+    frame: Picture = pictures_of(footage("single_face.mp4"))[0]
+    laid = mark.lay(frame, mark.pattern(BITS, *frame.shape[:2]))
+    assert "0x3fa2" in words(cli("check", save_picture(tmp_path / "face.png", laid)))
