@@ -37,13 +37,13 @@ def working_folder(folder: Path, about: Mapping[str, Any], *, resume: bool) -> G
     """
     known = json.loads(json.dumps(about, default=str))
     going_on = resume and (folder / _ABOUT).is_file() and json.loads((folder / _ABOUT).read_text()) == known
-    if not going_on:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with whole_file(folder / _ABOUT) as partial:
-            partial.write_text(json.dumps(known))
     stays = False
     try:
+        if not going_on:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            with whole_file(folder / _ABOUT) as partial:
+                partial.write_text(json.dumps(known))
         yield going_on
     except (KeyboardInterrupt, OutputError, OSError):
         stays = any(folder.glob(f"{PIECES}*"))
