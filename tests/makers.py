@@ -19,6 +19,8 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
+from clearswap.core.mark import lay, pattern
+from clearswap.machinery import checkpoint
 from clearswap.machinery.identity import load_or_make
 from clearswap.machinery.provenance import Provenance
 from clearswap.machinery.provenance import read as read_provenance
@@ -217,3 +219,9 @@ def said_by(path: Path) -> Provenance:
 def left_behind(folder: Path) -> list[str]:
     """Every file and folder below `folder`, hidden ones included."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def with_mark(picture: Picture, model: Path) -> Picture:
+    """What a picture becomes in an output of the model where nothing is replaced: it is marked."""
+    bits = checkpoint.mark_of(checkpoint.fingerprint(model))
+    return lay(picture, pattern(bits, picture.shape[0], picture.shape[1]))

@@ -16,7 +16,7 @@ from av import AudioFrame
 import clearswap
 from clearswap.machinery.video import probe
 from conftest import Footage
-from makers import Picture, pictures_of, psnr, sound_packets, ticks_of, turn_by_matrix
+from makers import Picture, pictures_of, psnr, sound_packets, ticks_of, turn_by_matrix, with_mark
 
 FRAMES = 12
 ANYONE = clearswap.WhoConfig(faces="largest")
@@ -128,8 +128,8 @@ def test_a_clip_of_every_kind(model: Path, footage: Footage, tmp_path: Path, cas
             clearswap.convert(model, source, output, to="a", who=ANYONE)
         assert [path.name for path in tmp_path.iterdir()] == [source.name]
         return
-    done = clearswap.convert(model, source, output, to="a", who=ANYONE)
-    before, after = pictures_of(source), pictures_of(output)
+    done = clearswap.convert(model, source, output, to="a", who=ANYONE, label=clearswap.LabelConfig(label=False))
+    before, after = [with_mark(x, model) for x in pictures_of(source)], pictures_of(output)
     corner = np.zeros(before[0].shape[:2], bool)
     corner[:30, :30] = True  # no face reaches there
     changed = [psnr(x, y, ~corner) for x, y in zip(before, after, strict=True)]

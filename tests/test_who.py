@@ -19,10 +19,11 @@ from clearswap.machinery.tracks import Track
 from clearswap.machinery.video import read_frames
 from clearswap.machinery.who import stretches
 from conftest import Footage
-from makers import Picture, Ran, cut_clip, pictures_of, psnr, save_picture, write_clip
+from makers import Picture, Ran, cut_clip, pictures_of, psnr, save_picture, with_mark, write_clip
 
 Cli = Callable[..., Ran]
 
+UNLABELLED = clearswap.LabelConfig(label=False)
 SIDE, WIDTH, LENGTH = 320, 720, 150
 CUT, CROSS = 50, 100  # the frame at which the two change sides; the one in which they are face before face
 
@@ -68,12 +69,11 @@ def two_people(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_only_the_right_person_is_changed_in_every_frame(
     model: Path, two_people: Path, tmp_path: Path, to: Side
 ) -> None:
-    done = clearswap.convert(model, two_people, tmp_path / "out.mp4", to=to)
+    done = clearswap.convert(model, two_people, tmp_path / "out.mp4", to=to, label=UNLABELLED)
     print(done)
     wrong, missed = [], []
-    for frame, (before, after) in enumerate(
-        zip(pictures_of(two_people), pictures_of(tmp_path / "out.mp4"), strict=True)
-    ):
+    given = [with_mark(picture, model) for picture in pictures_of(two_people)]
+    for frame, (before, after) in enumerate(zip(given, pictures_of(tmp_path / "out.mp4"), strict=True)):
         a, b = place_of(frame)
         own, other = (b, a) if to == "a" else (a, b)
         theirs, mine = face_at(other), face_at(own)
@@ -93,11 +93,16 @@ def test_two_people_are_replaced_in_one_pass(model: Path, two_people: Path, tmp_
     """Each comes out as by a run of its own, and the other person's run does not touch them."""
     alone: dict[Side, list[Picture]] = {}
     for to in get_args(Side):
-        clearswap.convert(model, two_people, tmp_path / f"{to}.mp4", to=to)
+        clearswap.convert(model, two_people, tmp_path / f"{to}.mp4", to=to, label=UNLABELLED)
         alone[to] = pictures_of(tmp_path / f"{to}.mp4")
-    ran = cli("convert", model, two_people, "-o", tmp_path / "both.mp4", "--to", "a", "--also", f"{model}:b")
+    ran = cli(
+        "convert", model, two_people, "-o", tmp_path / "both.mp4", "--to", "a", "--also", f"{model}:b", "--no-label"
+    )
     assert f"{LENGTH} of {LENGTH} frames swapped" in " ".join(ran.out.split()), ran.err
-    both, before = pictures_of(tmp_path / "both.mp4"), pictures_of(two_people)
+    both, before = (
+        pictures_of(tmp_path / "both.mp4"),
+        [with_mark(picture, model) for picture in pictures_of(two_people)],
+    )
     for frame in range(LENGTH):
         places = place_of(frame)
         if abs(places[0] - places[1]) < SIDE:

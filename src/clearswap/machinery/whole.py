@@ -50,7 +50,9 @@ def whole_file(path: Path) -> Generator[Path]:
 
 @contextmanager
 def whole_files(*paths: Path) -> Generator[list[Path]]:
-    """The same for files that belong together: all appear, one after the other, or none. Errors name the last."""
+    """The same for files that belong together: all appear, one after the other, or none; but for the last, those to
+    which nothing was written do not. Errors name the last.
+    """
     partials = [partial_of(path) for path in paths]
     appeared: list[Path] = []
     with output_errors(paths[-1]):
@@ -65,8 +67,9 @@ def whole_files(*paths: Path) -> Generator[list[Path]]:
             for partial in partials:
                 _to_disk(partial)
             for partial, path in zip(partials, paths, strict=True):
-                partial.replace(path)
-                appeared.append(path)
+                if path == paths[-1] or partial.stat().st_size:
+                    partial.replace(path)
+                    appeared.append(path)
         except OSError:
             for path in appeared:
                 path.unlink(missing_ok=True)

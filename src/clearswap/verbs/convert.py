@@ -7,6 +7,7 @@ where before anything is changed. Then decoding, swapping and encoding overlap, 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -116,7 +117,8 @@ def convert(
     `also`, further people are replaced by faces of further models at the same time. A video (or `part` of it) keeps its
     size, frame times and sound; frames without that face pass through and are counted. Every frame carries the
     invisible mark, and the `label` unless that is switched off; the credentials say on what footing the persons are
-    shown, with `name` their names, too. A folder becomes a folder of the same names. Outputs appear whole or not at
+    shown, with `name` their names, too. A folder becomes a folder of the same names; files in it in which nobody is
+    replaced are copied. Outputs appear whole or not at
     all; with `resume`, a video whose conversion was stopped or killed goes on after the last finished segment. Raises
     `InputError` (also when there is nobody to replace in the whole of `source`), `ModelError`, `OptionError`,
     `OutputError`, `FaceModelsMissing`.
@@ -168,6 +170,9 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
         done = _counted(tracks, choices)
         if alone and not done.swapped:
             raise _nobody(source, done, min(choice.nearest for choice in choices))
+        if not done.swapped:
+            _copy(source, signed)
+            return done
         faces = (points for found in tracks.all(0) for points in found.values())
         earlier = (frame.picture for frame in read_spread(source, _LOOKED_AT))
         stamp, statement = _stamp((info.height, info.width), earlier, faces, tools)
@@ -178,19 +183,25 @@ def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, A
         unsigned = work / f"unsigned{output.suffix}"
         try:
             beside = segments.join(unsigned, tools.part)
-            done = replace(done, sound=beside.sound)
-            if beside.left_out:
-                kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(beside.left_out)})"
-                tools.report(Progress("convert", note=f"{kinds}: they are left out"))
             credentials.sign(unsigned, signed, source, tools.identity, statement)
         finally:
             unsigned.unlink(missing_ok=True)
+    if beside.left_out:
+        kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(beside.left_out)})"
+        tools.report(Progress("convert", note=f"{kinds}: they are left out"))
     if credentials.has_sidecar(output):
-        beside = (
-            f"{output.suffix} cannot carry Content Credentials; they are in {sidecar_of(output)}: keep both together"
-        )
-        tools.report(Progress("convert", note=beside))
-    return done
+        note = f"{output.suffix} cannot carry Content Credentials; they are in {sidecar_of(output)}: keep both together"
+        tools.report(Progress("convert", note=note))
+    return replace(done, sound=beside.sound)
+
+
+def _copy(source: Path, signed: Path) -> None:
+    """One of many files, in which nobody is replaced, as it is, with the credentials beside it: nothing in it is
+    generated, and nothing is to say so.
+    """
+    shutil.copyfile(source, signed)
+    if credentials.has_sidecar(source) and sidecar_of(source).is_file():
+        shutil.copyfile(sidecar_of(source), sidecar_of(signed))
 
 
 @contextmanager
@@ -219,6 +230,10 @@ def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) 
     done = Converted(1, 1, int(changed), int(not found), int(bool(found) and not changed))
     if alone and not changed:
         raise _nobody(source, done, min((min(far) for far in near), default=None))
+    if not changed:
+        with credentials.signed_file(output) as signed:
+            _copy(source, signed)
+        return done
     stamp, statement = _stamp(picture.shape[:2], [picture], placed.values(), tools)
     result = stamp(result, picture)
     if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
