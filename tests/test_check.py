@@ -32,7 +32,8 @@ from makers import Picture, Ran, left_behind, pictures_of, run, save_picture, sc
 Cli = Callable[..., Ran]
 BITS = 0x3FA2
 PEOPLE = {"a": {"footing": "agreed", "date": "2026-11-20"}, "b": {"footing": "me"}}
-SAID = Statement("3fa2" + 60 * "b", BITS, PEOPLE, also=("77" * 32,))
+ALSO = ({"model": "77" * 32, "subjects": {"b": {"footing": "synthetic"}}},)
+SAID = Statement("3fa2" + 60 * "b", BITS, PEOPLE, also=ALSO)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +112,8 @@ def test_an_output_tells_all_about_itself(marked: Path, tmp_path: Path, cli: Cli
         "with Clearswap 0.1.0",
         "done c2pa.opened, c2pa.edited",
         "model 3fa2bbbbbbbbbbbb, its mark 0x3fa2",
-        "and model 7777777777777777",
         "person a the person agreed to this use, 2026-11-20",
-        "person b it is me",
+        "person b it is me model 7777777777777777 person b a synthetic person, who never existed made from",
         "made from original, which had no credentials",
         "mark 0x3fa2, confidence",
     ):

@@ -220,11 +220,8 @@ def test_matroska_and_webm_come_with_a_sidecar(
     assert left_behind(tmp_path) == sorted(["in.mp4", name, "out.c2pa"])
     said = said_by(tmp_path / name)
     assert (said.state, said.generated) == ("trusted", True)
-    assert said.swap == {
-        "model": checkpoint.fingerprint(model),
-        "mark": checkpoint.fingerprint(model)[:4],
-        "subjects": {},
-    }
+    assert said.swap == credentials.statement_of([model]).to_json()
+    assert said.swap["mark"] == checkpoint.fingerprint(model)[:4]
     assert len(pictures_of(tmp_path / name)) == 8
     if name == "out.mkv":
         assert sound_packets(tmp_path / name) == sound_packets(source)

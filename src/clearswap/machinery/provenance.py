@@ -134,14 +134,14 @@ def _provenance(store: Mapping[str, Any], sidecar: Path | None) -> Provenance:
     )
 
 
-def _swap(said: Any) -> Mapping[str, Any] | None:
+def _swap(said: Any, *, alone: bool = False) -> Mapping[str, Any] | None:
     """What Clearswap says of a swap. Anybody can sign anything under its label, so only what has the right form."""
     if not isinstance(said, dict):
         return None
     given = cast("dict[str, Any]", said)
     fields: dict[str, Any] = {key: _plain(given[key]) for key in ("model", "mark", "earlier_mark") if key in given}
-    if isinstance(also := given.get("also"), list):
-        fields["also"] = [_plain(model) for model in cast("list[Any]", also)]
+    if not alone and isinstance(also := given.get("also"), list):
+        fields["also"] = [more for one in cast("list[Any]", also) if (more := _swap(one, alone=True)) is not None]
     people = cast("dict[str, Any]", subjects) if isinstance(subjects := given.get("subjects"), dict) else {}
     known = {_plain(side): cast("dict[str, Any]", who) for side, who in people.items() if isinstance(who, dict)}
     return fields | {"subjects": {side: {_plain(k): _plain(v) for k, v in who.items()} for side, who in known.items()}}

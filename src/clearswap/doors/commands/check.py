@@ -97,14 +97,15 @@ def _credentials(said: Provenance) -> Iterator[str]:
 
 
 def _swap(swap: Mapping[str, Any]) -> Iterator[str]:
+    mark = f", its mark 0x{swap['mark']}" if "mark" in swap else ""
     earlier = f"; the original carried 0x{swap['earlier_mark']}" if "earlier_mark" in swap else ""
-    yield f"model        {str(swap.get('model'))[:16]}, its mark 0x{swap.get('mark')}{earlier}"
-    for other in swap.get("also", ()):
-        yield f"and model    {other[:16]}"
-    subjects: Mapping[str, Mapping[str, str]] = swap.get("subjects", {})
+    yield f"model        {swap.get('model', '')[:16]}{mark}{earlier}"
+    subjects: Mapping[str, Mapping[str, str]] = swap["subjects"]
     for side, subject in subjects.items():
         facts = [_MEANINGS.get(fact, fact) if key == "footing" else fact for key, fact in subject.items()]
         yield f"person {side:<5} {', '.join(facts)}"
+    for other in swap.get("also", ()):  # further models, that replaced further people
+        yield from _swap(other)
 
 
 def _parent(parent: Parent) -> str:
