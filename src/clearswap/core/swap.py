@@ -37,7 +37,7 @@ class BlendConfig:
 
     colour: float = 1.0
     colour_method: Method = "reinhard"
-    colour_frames: int = 4
+    colour_frames: int = 1
     seam: Seam = "feather"
     sharpen: float = 1.0
     grain: float = 1.0
