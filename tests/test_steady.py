@@ -66,7 +66,7 @@ def written(folder: Path, present: list[list[int]]) -> Tracks:
     for numbers in present:
         roi = (np.zeros(2, np.float32), 1.0, 0.0)
         faces = [Face(FACE + random.standard_normal((468, 2)).astype(np.float32), 1.0, roi, n) for n in numbers]
-        writer.add(faces, {n: 0.1 * n for n in numbers})
+        writer.add(faces, {n: [0.1 * n] for n in numbers})
     return writer.close()
 
 
