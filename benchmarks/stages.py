@@ -48,6 +48,8 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("check the file", "verbs.convert", "probe"),
         ("decode, twice", "machinery.bridge", "read_frames"),
         ("decode, twice", "machinery.swapped", "read_frames"),
+        ("look for an earlier mark", "verbs.convert", "mark_in"),
+        ("mark and label", "machinery.stamp", "Stamp.__call__"),
         ("detect", "machinery.detector", "Detector.__call__"),
         ("landmarks", "machinery.mesh", "Mesh.__call__"),
         ("track, the rest", "machinery.tracker", "Tracker.__call__"),
