@@ -57,7 +57,7 @@ def test_every_option_is_explained(cli: Cli) -> None:
         shown = cli(name, "--help").out
         for line in shown.splitlines():
             if re.search(r"--[a-z-]+ (INT|FLOAT|PATH|CHOICE|STR)", line):
-                assert re.search(r"(INT|FLOAT|PATH|CHOICE|STR)\s+\S+", line), line
+                assert re.search(r"(INT|FLOAT|PATH|CHOICE|STR)(\.\.\.)?\s+\S+", line), line
 
 
 def test_version(cli: Cli) -> None:

@@ -41,7 +41,7 @@ def rewrite(source: Path, output: Path, config: EncodeConfig = EncodeConfig()) -
     with TemporaryDirectory() as folder:
         segments = Segments(Path(folder), probe(source), config, length=7)
         segments.write(read_frames(source))
-        return segments.join(output)
+        return segments.join(output).sound
 
 
 def end_of(path: Path) -> Fraction:
