@@ -30,17 +30,8 @@ from clearswap.machinery.video import read_frames
 BITS = 0xA53C
 FOOTAGE = clips.CACHE / "clearswap-footage"
 REAL = ["bigbuckbunny", "WolfgangLanger_Pexels", "single_face", "no_face", "bikes"]
-SIZES = [
-    (360, 640),
-    (640, 360),
-    (854, 480),
-    (1280, 720),
-    (1920, 1080),
-    (3840, 2160),
-    (256, 256),
-    (200, 200),
-    (128, 128),
-]
+WIDE = [(640, 360), (854, 480), (1280, 720), (1920, 1080), (3840, 2160)]
+SIZES = [(360, 640), *WIDE, (256, 256), (200, 200), (128, 128)]
 Frames = list[Frame]
 Treatment = Callable[[Frames], Frames]
 
@@ -203,8 +194,7 @@ def cost(clip: Path, rounds: int) -> Table:
         works = {"pattern": lambda h=height, w=width: pattern(BITS, h, w), "lay": lambda f=frames, m=made: lay(f[0], m)}
         best = common.fastest(works, rounds)
         reading = common.seconds(lambda f=frames: read(f)) if width == 1280 else 0.0
-        row: list[Cell] = [f"{width}x{height}", 1000 * best["lay"], 1000 * best["pattern"], reading or "-"]
-        rows.append(row)
+        rows.append([f"{width}x{height}", 1000 * best["lay"], 1000 * best["pattern"], reading or "-"])
     return Table("Cost", ["size", "lay a frame, ms", "pattern, once, ms", "read 48 frames, s"], rows)
 
 

@@ -30,8 +30,8 @@ Grey = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
 Lattices = NDArray[np.float64]  # (N, 2, 2): from waves in a tile to waves in a pixel of normal size
 
-# The confidence from which a picture counts as marked: a score of 10.0. The highest of 3,527 unmarked windows was 8.74;
-# an exponential tail through their highest tenth, more careful than a normal one, has 1 in a million beyond 10.0.
+# The confidence from which a picture counts as marked: a score of 10.07. The highest of 3,527 unmarked windows is 8.74;
+# an exponential tail through their highest tenth, more careful than a normal one, has at most 1 in a million beyond.
 SURE = 8.0
 _SHORT, _LONG = 360, 640  # pixels: a frame's sides when it is read; of a longer one the middle
 _SIDE = 2 * _LONG  # of the spectrum: twice as fine as its peaks are wide
