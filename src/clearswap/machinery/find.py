@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,15 +107,17 @@ def find_faces(info: VideoInfo, part: Excerpt, finder: Finder, folder: Path, rep
     writer, frames = TrackWriter(folder), part.frames(info)
     looked: dict[int, int] = {}  # when each track was looked at last
     crowded: dict[int, int] = {}  # and when it was near another
-    for done, (frame, faces) in enumerate(followed(info.path, finder.tracker(), part), 1):
-        crowded |= {face.track: done for face in faces if _crowded(face, faces)}
-        gaps = {n: 1 if done - crowded.get(n, -_AFTER) < _AFTER else _LOOK for n in (face.track for face in faces)}
-        due = [face for face in faces if done - looked.get(face.track, -_LOOK) >= gaps[face.track]]
-        distances = finder.likeness(frame.picture, due) if finder.likeness else []
-        looks = dict(zip((face.track for face in due), distances, strict=False))
-        looked |= dict.fromkeys(looks, done)
-        writer.add(faces, looks)
-        report(Progress(f"look through {info.path.name}", done, frames, values={"tracks": len(writer.tracks)}))
+    # closed also where Ctrl-C comes: a thread that still works while the interpreter goes aborts the process
+    with closing(followed(info.path, finder.tracker(), part)) as found:
+        for done, (frame, faces) in enumerate(found, 1):
+            crowded |= {face.track: done for face in faces if _crowded(face, faces)}
+            gaps = {n: 1 if done - crowded.get(n, -_AFTER) < _AFTER else _LOOK for n in (face.track for face in faces)}
+            due = [face for face in faces if done - looked.get(face.track, -_LOOK) >= gaps[face.track]]
+            distances = finder.likeness(frame.picture, due) if finder.likeness else []
+            looks = dict(zip((face.track for face in due), distances, strict=False))
+            looked |= dict.fromkeys(looks, done)
+            writer.add(faces, looks)
+            report(Progress(f"look through {info.path.name}", done, frames, values={"tracks": len(writer.tracks)}))
     return writer.close()
 
 

@@ -67,7 +67,7 @@ def ahead(items: Iterable[Item], depth: int = 8) -> Generator[Item, None, None]:
         worker.join()
 
 
-def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], workers: int = 2) -> Iterator[Result]:
+def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], workers: int = 2) -> Generator[Result]:
     """`map(work, items)` on a few threads, in order, with at most `2 * workers` items under way."""
     with ThreadPoolExecutor(workers) as pool:
         running: deque[Future[Result]] = deque()

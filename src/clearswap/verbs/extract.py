@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,19 +84,21 @@ def extract(
             name = _clip_name(source, sources[:number])
             covered = Occluders([source], None)
             cut = partial(_cut_out, folder=folder, name=name, source=source, size=config.size, covered=covered)
-            for done, new in enumerate(map_ahead(cut, found), 1):
-                faces, frames, empty = faces + len(new), frames + 1, empty + (not new)
-                write_index(index, new)
-                total = -(-lengths[source] // config.every)
-                report(Progress(f"extract {source.name}", done, total, values={"faces": faces}))
+            with closing(found), closing(map_ahead(cut, found)) as made:
+                for done, new in enumerate(made, 1):
+                    faces, frames, empty = faces + len(new), frames + 1, empty + (not new)
+                    write_index(index, new)
+                    total = -(-lengths[source] // config.every)
+                    report(Progress(f"extract {source.name}", done, total, values={"faces": faces}))
         if not faces:
             raise InputError(f"No face was found in {_some_names(sources)} ({frames} frames); try other footage.")
     return Extracted(faces, frames, empty)
 
 
-def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Iterator[tuple[VideoFrame, list[Face]]]:
-    found = ahead(track(ahead(read_source(source, every=config.every)), tracker))
-    return found if config.faces == "all" else ((frame, faces[:1]) for frame, faces in found)
+def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Generator[tuple[VideoFrame, list[Face]]]:
+    with closing(ahead(track(ahead(read_source(source, every=config.every)), tracker))) as found:
+        for frame, faces in found:
+            yield frame, faces if config.faces == "all" else faces[:1]
 
 
 def _cut_out(
