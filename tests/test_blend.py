@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clearswap.core.align import Matrix, align, invert, transform
 from clearswap.core.blend import Seam, box_of_mask, paste
+from clearswap.core.looks import LOOKS, with_look
 from clearswap.core.mask import MaskConfig, face_mask
 from clearswap.core.model import ModelConfig
 from clearswap.core.swap import BlendConfig, Swapper
@@ -178,3 +179,24 @@ def test_grain_is_put_back_and_only_into_the_face() -> None:
     assert np.array_equal(grainy, again)
     whole = cv2.warpAffine(circle(), invert(matrix), (200, 160))
     assert np.array_equal(grainy[whole == 0], frame[whole == 0])
+
+
+def test_a_look_is_changed_by_single_settings_only() -> None:
+    assert with_look("natural", MaskConfig(), BlendConfig()) == (MaskConfig(), BlendConfig())
+    assert with_look("soft", MaskConfig(shrink=0.1), BlendConfig(grain=0.5)) == (
+        MaskConfig(feather=0.16, shrink=0.1),
+        BlendConfig(seam="pyramid", grain=0.5),
+    )
+
+
+def test_looks_differ_on_a_real_face_and_raw_is_what_was_drawn() -> None:
+    frame = np.tile(np.linspace(40, 200, 200).astype(np.uint8)[:, None, None], (1, 200, 3))
+    results = {}
+    for look in LOOKS:
+        mask, blend = with_look(look, MaskConfig(), BlendConfig())
+        swapper = Swapper(lambda aligned: aligned * 0.5 + 0.3, CONFIG, torch.device("cpu"), mask=mask, blend=blend)
+        (results[look],) = swapper([frame], [[face(100, 100, 70)]])
+    middle = {look: int(result[100, 100, 0]) for look, result in results.items()}
+    assert middle["raw"] == pytest.approx(0.5 * int(frame[100, 100, 0]) + 0.3 * 255, abs=2)
+    assert middle["natural"] == pytest.approx(int(frame[100, 100, 0]), abs=3)  # the frame's own light
+    assert not np.array_equal(results["soft"], results["natural"])

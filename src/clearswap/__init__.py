@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clearswap.core.augment import AugmentConfig as AugmentConfig
     from clearswap.core.label import LabelConfig as LabelConfig
+    from clearswap.core.looks import with_look as with_look
     from clearswap.core.mask import MaskConfig as MaskConfig
     from clearswap.core.steady import SteadyConfig as SteadyConfig
     from clearswap.core.swap import BlendConfig as BlendConfig
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "core.augment": ["AugmentConfig"],
     "core.label": ["LabelConfig"],
+    "core.looks": ["with_look"],
     "core.mask": ["MaskConfig"],
     "core.steady": ["SteadyConfig"],
     "core.swap": ["BlendConfig"],

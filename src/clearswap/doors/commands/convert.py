@@ -10,6 +10,7 @@ from rich.console import Console
 
 import clearswap
 from clearswap.core.label import LabelConfig
+from clearswap.core.looks import Look, with_look
 from clearswap.core.mask import MaskConfig
 from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import BlendConfig
@@ -29,6 +30,7 @@ def convert(
     to: Literal["a", "b"],
     also: Annotated[list[str] | None, Parameter(negative=())] = None,
     who: Annotated[WhoConfig, Parameter(name="*")] = WhoConfig(),
+    look: Look = "natural",
     mask: Annotated[MaskConfig, Parameter(name="*")] = MaskConfig(),
     blend: Annotated[BlendConfig, Parameter(name="*")] = BlendConfig(),
     tracking: Annotated[TrackConfig, Parameter(name="*")] = TrackConfig(),
@@ -54,6 +56,9 @@ def convert(
         Whose face is put in: the person of the first (a) or the second (b) face set in training.
     also
         MODEL:a or MODEL:b: another person in the same video is replaced by a face of another model. May be repeated.
+    look
+        How the face is fitted in: "natural" (nearest to the truth), "crisp" (sharper eyes and mouth), "soft" (no edge
+        anywhere) or "raw" (as the network drew it). Options of mask and blend change it.
     name
         Write the persons' names, where they were stated, into the credentials.
     resume
@@ -62,6 +67,7 @@ def convert(
         Write a picture instead: the hardest frames of the video with these settings and with others, and who is in it.
     """
     console = Console()
+    mask, blend = with_look(look, mask, blend)
     with progress_bar(console) as report:
         if preview:
             rows = clearswap.preview(
