@@ -14,7 +14,7 @@ from clearswap.core.blend import Seam, box_of_mask, paste
 from clearswap.core.looks import LOOKS, with_look
 from clearswap.core.mask import MaskConfig, face_mask
 from clearswap.core.model import ModelConfig
-from clearswap.core.swap import BlendConfig, Swapper
+from clearswap.core.swap import BlendConfig, NewFace, Swapper, steadied
 from makers import psnr, scene
 
 SIZE = 64
@@ -200,3 +200,18 @@ def test_looks_differ_on_a_real_face_and_raw_is_what_was_drawn() -> None:
     assert middle["raw"] == pytest.approx(0.5 * int(frame[100, 100, 0]) + 0.3 * 255, abs=2)
     assert middle["natural"] == pytest.approx(int(frame[100, 100, 0]), abs=3)  # the frame's own light
     assert not np.array_equal(results["soft"], results["natural"])
+
+
+def test_colours_and_masks_are_calmed_by_neighbours_of_the_same_track() -> None:
+    def new(value: float) -> NewFace:
+        colours = torch.full((2,), value)
+        square = np.full((4, 4), value, np.float32)
+        return NewFace(torch.zeros(3, 4, 4), square, np.zeros((4, 4, 3), np.float32), colours, colours, np.eye(2, 3))
+
+    window = [{1: new(0.0)}, {1: new(0.4), 2: new(0.8)}, {1: new(0.8)}, {1: new(1.0)}]
+    first, second = steadied(window, 1)
+    assert float(first.mask[0, 0]) == pytest.approx((0.0 + 2 * 0.4 + 0.8) / 4)
+    assert float(first.own[0]) == pytest.approx((0.0 + 0.4 + 0.8 + 1.0) / 4)
+    assert float(second.mask[0, 0]) == pytest.approx(0.8)  # alone
+    (last,) = steadied(window, 3)
+    assert float(last.mask[0, 0]) == pytest.approx((0.8 + 2 * 1.0) / 3)

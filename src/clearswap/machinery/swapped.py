@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clearswap.core.align import Points
 from clearswap.core.steady import SteadyConfig
-from clearswap.core.swap import NewFace, Swapper, steady_colours
+from clearswap.core.swap import NewFace, Swapper, steadied
 from clearswap.machinery.stages import ahead, batched
 from clearswap.machinery.stamp import Stamp
 from clearswap.machinery.tracks import Tracks
@@ -72,7 +72,7 @@ def _fit(drawn: Iterator[_Drawn], swapper: Swapper, stamp: Stamp, reach: int) ->
             window.append(new)
         if len(window) - at > reach or (new is None and at < len(window)):
             frame = window[at][0]
-            faces = steady_colours([faces for _, faces in window], at)
+            faces = steadied([faces for _, faces in window], at)
             swapped = swapper.fit(frame.picture, faces, frame.index)
             yield replace(frame, picture=stamp(swapped, frame.picture))
             at += 1
