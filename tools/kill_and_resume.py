@@ -54,7 +54,8 @@ def main() -> None:
                 continue
             if process.returncode:
                 sys.exit(f"the conversion failed with {process.returncode}")
-            print("came to its end before it could be killed; once more", flush=True)
+            print("came to its end before it could be killed; compared, and once more", flush=True)
+            compare(once, output, given.clip)
             output.unlink()
         whole(convert(given, output, "--resume"))
         compare(once, output, given.clip)
