@@ -225,3 +225,14 @@ def with_mark(picture: Picture, model: Path) -> Picture:
     """What a picture becomes in an output of the model where nothing is replaced: it is marked."""
     bits = checkpoint.mark_of(checkpoint.fingerprint(model))
     return lay(picture, pattern(bits, picture.shape[0], picture.shape[1]))
+
+
+def stream_copy(path: Path, copy: Path) -> Path:
+    """The picture of a clip in another file, packet for packet; whatever stands beside it is lost."""
+    with av.open(str(path)) as given, av.open(str(copy), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    return copy

@@ -27,7 +27,7 @@ from clearswap.machinery.identity import Identity
 from clearswap.machinery.pictures import encode_picture
 from clearswap.machinery.video import probe, read_frames, read_spread
 from conftest import Footage
-from makers import Picture, Ran, left_behind, pictures_of, run, save_picture, scene, write_clip
+from makers import Picture, Ran, left_behind, pictures_of, run, save_picture, scene, stream_copy, write_clip
 
 Cli = Callable[..., Ran]
 BITS = 0x3FA2
@@ -76,16 +76,6 @@ def sign_as_another_tool(output: Path, me: Identity, source: str = "trainedAlgor
 
 
 SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-
-
-def stream_copy(path: Path, copy: Path) -> Path:
-    with av.open(str(path)) as given, av.open(str(copy), "w") as out:
-        stream = out.add_stream_from_template(given.streams.video[0])
-        for packet in given.demux(given.streams.video[0]):
-            if packet.size:
-                packet.stream = stream
-                out.mux(packet)
-    return copy
 
 
 def flip(path: Path, share: float = 0.5) -> Path:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -22,7 +21,7 @@ from clearswap.machinery.credentials import Statement
 from clearswap.machinery.pictures import encode_picture
 from clearswap.machinery.provenance import Provenance, sidecar_of
 from conftest import Footage
-from makers import Picture, Ran, left_behind, pictures_of, said_by, sound_packets, write_clip
+from makers import Picture, Ran, left_behind, pictures_of, said_by, sound_packets, stream_copy, write_clip
 
 ANYONE = clearswap.WhoConfig(faces="largest")
 SAID = Statement("3fa2" + 60 * "0", 0x3FA2, {"a": {"footing": "self"}, "b": {"footing": "agreed"}})
@@ -126,12 +125,7 @@ def test_the_tree_hides_nothing_and_saves_memory(tmp_path: Path) -> None:
 
 def test_a_stream_copy_drops_the_credentials(tmp_path: Path) -> None:
     output, copy = signed(make(tmp_path / "clip.mp4"), tmp_path / "out.mp4"), tmp_path / "copy.mp4"
-    with av.open(str(output)) as given, av.open(str(copy), "w") as out:
-        stream = out.add_stream_from_template(given.streams.video[0])
-        for packet in given.demux(given.streams.video[0]):
-            if packet.size:
-                packet.stream = stream
-                out.mux(packet)
+    stream_copy(output, copy)
     assert said_by(copy) == Provenance("none")
     assert len(pictures_of(copy)) == len(pictures_of(output))
 

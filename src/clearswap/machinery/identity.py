@@ -66,9 +66,8 @@ def load_or_make(folder: Path | None = None) -> Identity:
         advice = f"delete {place} to make a new one"
         key, chain = _load(place, advice)
         if chain[0].not_valid_after_utc - _now() < _GOOD_FOR:
-            with suppress(
-                OSError, OutputError
-            ):  # a place that became read-only does not matter while the certificate is good
+            # a place that became read-only does not matter while the certificate is good
+            with suppress(OSError, OutputError):
                 _renew(place)
             key, chain = _load(place, advice)
         _require_valid(chain[0], place, advice)

@@ -118,10 +118,9 @@ def convert(
     size, frame times and sound; frames without that face pass through and are counted. Every frame carries the
     invisible mark, and the `label` unless that is switched off; the credentials say on what footing the persons are
     shown, with `name` their names, too. A folder becomes a folder of the same names; files in it in which nobody is
-    replaced are copied. Outputs appear whole or not at
-    all; with `resume`, a video whose conversion was stopped or killed goes on after the last finished segment. Raises
-    `InputError` (also when there is nobody to replace in the whole of `source`), `ModelError`, `OptionError`,
-    `OutputError`, `FaceModelsMissing`.
+    replaced are copied. Outputs appear whole or not at all; with `resume`, a video whose conversion was stopped or
+    killed goes on after the last finished segment. Raises `InputError` (also when there is nobody to replace in the
+    whole of `source`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
     """
     pairs = pair_outputs(Path(source), Path(output))
     for _, wanted in pairs:
