@@ -1,21 +1,24 @@
 """How long until a preset is as good as `classic` after a fixed budget?
 
-    python benchmarks/time_to_quality.py [CLIP_A CLIP_B] [--minutes 20]
+    python benchmarks/time_to_quality.py [CLIP_A CLIP_B] [--minutes 60] [--others 20] [--name of-the-pair]
 
-Both networks are trained in one process, in turns of some seconds each, so that whatever slows the machine down slows
-both. What counts is the error on faces that neither was trained on, drawn and compared at one size.
+The networks are trained in one process, in turns, so that whatever slows the machine down slows all. What counts is the
+error on faces that none was trained on, drawn and compared at one size. A training's time is its steps times the median
+of a step, so that a pause of the machine counts for none.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import clips
 import common
-from common import Options, Plot, Result, Table
+from common import Cell, Options, Plot, Result, Table
 
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.held_out import held_out_error
@@ -24,7 +27,7 @@ from clearswap.machinery.device import computes_bfloat16, used_device
 from clearswap.machinery.face_data import FaceData, load_faces
 from clearswap.machinery.train_step import start_training, train_step
 
-TURN = 10.0  # seconds of one network before the other has its turn
+LONGEST = 60.0  # seconds of one network before the others have their turn
 BFLOAT16 = computes_bfloat16(used_device())  # as `clearswap train` decides
 
 
@@ -32,72 +35,99 @@ BFLOAT16 = computes_bfloat16(used_device())  # as `clearswap train` decides
 class Runner:
     """A network in training, with its curve."""
 
+    budget: float  # seconds
     state: TrainingState
     data: list[FaceData]
-    seconds: float = 0.0
-    curve: list[tuple[float, float]] = field(default_factory=list)  # seconds of training, held-out error
+    took: list[float] = field(default_factory=list)  # seconds of each step
+    errors: list[tuple[int, float]] = field(default_factory=list)  # after so many steps: held-out error
 
-    def turn(self, least: float) -> None:
-        """Train for a while, then measure; measuring does not count."""
-        begun = time.perf_counter()
-        while time.perf_counter() - begun < least:
+    @property
+    def seconds(self) -> float:
+        """Training so far."""
+        return len(self.took) * self.step
+
+    @property
+    def step(self) -> float:
+        """What a step takes."""
+        return statistics.median(self.took) if self.took else 0.0
+
+    @property
+    def curve(self) -> list[tuple[float, float]]:
+        """Seconds of training, held-out error."""
+        return [(steps * self.step, error) for steps, error in self.errors]
+
+    def turn(self) -> None:
+        """Train for a while, finely at first, when most happens; then measure, which does not count."""
+        least = self.seconds + min(LONGEST, 1 + self.seconds / 10)
+        while self.seconds < least:
+            begun = time.perf_counter()
             train_step(self.state, self.data, AugmentConfig(), bfloat16=BFLOAT16)
-        self.seconds += time.perf_counter() - begun
+            self.took.append(time.perf_counter() - begun)
         sides = zip(self.data, ("a", "b"), strict=True)
         errors = [held_out_error(self.state.average, self.state.config, p.held, side) for p, side in sides]
-        self.curve.append((self.seconds, sum(errors) / 2))
+        self.errors.append((len(self.took), sum(errors) / 2))
 
     def reached(self, error: float) -> float | None:
         """Seconds until the error was as small."""
         return next((seconds for seconds, own in self.curve if own <= error), None)
 
 
-def race(sets: list[Path], budget: float) -> dict[str, Runner]:
-    """Train the presets in turns until each has had its budget in seconds."""
+def start(sets: list[Path], budgets: dict[str, float]) -> dict[str, Runner]:
+    """The presets, untrained, each with its budget in seconds."""
     runners: dict[str, Runner] = {}
     for name, config in clips.presets().items():
         data = [load_faces(folder, config, used_device()) for folder in sets]
-        runners[name] = Runner(start_training(config, 0, used_device()), data)
-    while min(runner.seconds for runner in runners.values()) < budget:
-        for runner in runners.values():
-            if runner.seconds < budget:
-                runner.turn(min(TURN, 1 + runner.seconds / 5))  # finely at first, when most happens
+        runners[name] = Runner(budgets.get(name, budgets["others"]), start_training(config, 0, used_device()), data)
     return runners
 
 
+def race(runners: dict[str, Runner]) -> None:
+    """Train in turns until each has used up its budget; who has used least of it is next."""
+    while True:
+        name, runner = min(runners.items(), key=lambda one: one[1].seconds / one[1].budget)
+        if runner.seconds >= runner.budget:
+            return
+        runner.turn()
+        print(f"{name}: {len(runner.took)} steps of {runner.step:.2f} s, error {runner.errors[-1][1]:.4f}", flush=True)
+
+
 def main() -> None:
-    """Race on the demo's people or the given clips."""
+    """Race on the demo's people or the given clips. Ctrl-C ends it early and reports what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", type=Path)
-    parser.add_argument("--minutes", type=float, default=20.0, help="the budget of each network")
+    parser.add_argument("--minutes", type=float, default=60.0, help="the budget of `classic`")
+    parser.add_argument("--others", type=float, default=20.0, metavar="MINUTES", help="that of every other preset")
+    parser.add_argument("--name", default="", help="what the pair is called in the report, when it is not the demo's")
     common.add_common(parser)
     given = parser.parse_args()
-    minutes = 0.5 if given.quick else given.minutes
+    minutes = (0.5, 0.5) if given.quick else (given.minutes, given.others)
+    budgets = dict(zip(("classic", "others"), (60 * each for each in minutes), strict=True))
     wanted = Options(given.quick, common.output_folder(parser, given), given.clips)
     with common.scratch() as folder:
-        runners = race(clips.face_sets(folder, wanted.clips), 60 * minutes)
+        runners = start(clips.face_sets(folder, wanted.clips), budgets)
+        with suppress(KeyboardInterrupt):
+            race(runners)
+    common.save(report(runners, given.name), wanted)
+
+
+def report(runners: dict[str, Runner], name: str) -> Result:
+    """The table and the curves."""
+    runners = {name: runner for name, runner in runners.items() if runner.errors}
     goal = runners["classic"].curve[-1]
-    rows = [
-        [
-            name,
-            runner.curve[-1][1],
-            min(error for _, error in runner.curve),
-            runner.reached(goal[1]) or "not reached",
-            goal[0] / seconds if (seconds := runner.reached(goal[1])) else "",
-        ]
-        for name, runner in runners.items()
-    ]
-    columns = ["preset", "error at the end", "least error", f"seconds to {goal[1]:.4f}", "times as fast"]
-    common.save(
-        Result(
-            "time_to_quality",
-            f"How long until a preset is as good as classic after {minutes:g} minutes?",
-            "Trained in turns in one process; held-out error: mean absolute difference in the face, at 128 px, of "
-            "faces that were never trained on.",
-            [Table(f"{minutes:g} minutes each", columns, rows)],
-            [Plot("Held-out error", "lines", "seconds", "error", {n: r.curve for n, r in runners.items()}, log=True)],
-        ),
-        wanted,
+    rows: list[list[Cell]] = []
+    for preset, runner in runners.items():
+        reached = runner.reached(goal[1])
+        (seconds, last), least = runner.curve[-1], min(error for _, error in runner.curve)
+        times = goal[0] / reached if reached else ""
+        rows.append([preset, runner.step, seconds / 60, last, least, reached or "not reached", times])
+    columns = ["preset", "s a step", "minutes", "error then", "least", f"seconds to {goal[1]:.4f}", "times as fast"]
+    return Result(
+        f"time_to_quality_{name}" if name else "time_to_quality",
+        f"How long until a preset is as good as classic after {goal[0] / 60:.0f} minutes ({name or 'demo'})?",
+        "Trained in turns in one process; held-out error: mean absolute difference in the face, at 128 px, of "
+        "faces that were never trained on; minutes are steps times the median of a step.",
+        [Table("the race", columns, rows)],
+        [Plot("Held-out error", "lines", "seconds", "error", {n: r.curve for n, r in runners.items()}, log=True)],
     )
 
 
