@@ -71,7 +71,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
 }
 # `stages.ahead` and `stages.map_ahead`, without their threads.
 IN_TURN: dict[str, Callable[..., Iterator[Any]]] = {
-    "ahead": lambda items, **_: iter(items),
+    "ahead": lambda items, **_: (item for item in items),  # a generator: it can be closed
     "map_ahead": lambda work, items, **_: map(work, items),
 }
 
@@ -127,8 +127,9 @@ def one_thread(module: Any) -> None:
     """No stage ahead of another, and the detector's runtime on one thread; the other libraries count the cores."""
     import onnxruntime
 
+    users = [module, *(import_module(f"clearswap.machinery.{part}") for part in ("bridge", "swapped", "tracker"))]
     for name, plain in IN_TURN.items():
-        for user in (module, *map(import_module, ("clearswap.machinery.bridge", "clearswap.machinery.swapped"))):
+        for user in users:
             if hasattr(user, name):
                 setattr(user, name, plain)
     usual: Any = onnxruntime.SessionOptions

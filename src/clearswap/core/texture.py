@@ -6,6 +6,8 @@ a close-up the patch is the blurred one. And every camera's picture is grainy, a
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ _FINE = 1.0  # likewise: what is finer is strengthened
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # The residual of Immerkær 1996 ("Fast noise variance estimation"): blind to steps and slopes, sees grain.
 _RESIDUAL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_FIELD = 1021  # pixels; prime, so that where it repeats is no multiple of anything
 _MOST = 0.03  # more than this, of 0..1, is texture rather than grain
 
 
@@ -56,12 +59,26 @@ def grain_of(picture: Frame | NDArray[np.float32], mask: Grey) -> float:
     """
     luma = (np.asarray(picture, np.float32) @ _LUMA) / 255
     residual = np.abs(np.asarray(cv2.filter2D(luma, cv2.CV_32F, _RESIDUAL), np.float32))[mask > 0.5]
-    return float(min(_MOST, np.median(residual) / 0.6745 / 6)) if residual.size else 0.0
+    if not residual.size:
+        return 0.0
+    median = np.partition(residual, residual.size // 2)[residual.size // 2]  # an eighth of the time of np.median
+    return float(min(_MOST, median / 0.6745 / 6))
 
 
 def grain(shape: tuple[int, int], deviation: float, seed: int) -> Grey:
-    """Grain (H, W) of a standard deviation, the same for the same seed."""
-    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(deviation)
+    """Grain (H, W) of a standard deviation, the same for the same seed: a part of one field of grain, elsewhere for
+    each seed. New numbers for each frame would take 3.2 ms for a face of 470 px, this takes 0.4.
+    """
+    random = np.random.default_rng(seed)
+    top, left = int(random.integers(_FIELD)), int(random.integers(_FIELD))
+    rows = np.arange(shape[0]) + top
+    columns = np.arange(shape[1]) + left
+    return _field().take(rows, 0, mode="wrap").take(columns, 1, mode="wrap") * np.float32(deviation)
+
+
+@cache
+def _field() -> Grey:
+    return np.random.default_rng(0).standard_normal((_FIELD, _FIELD), np.float32)
 
 
 def _detail(picture: NDArray[np.float32], mask: Grey) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import av
+import numpy as np
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.error import FFmpegError
@@ -85,7 +86,7 @@ class PictureTrack:
 
     def write(self, frame: VideoFrame) -> None:
         """Encode one frame at its own time."""
-        picture = av.VideoFrame.from_ndarray(frame.picture, format="rgb24")
+        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame.picture), format="rgb24")  # no copy
         encoded = self._to_yuv.reformat(
             picture,
             format=self._stream.pix_fmt,

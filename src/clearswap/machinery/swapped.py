@@ -12,7 +12,7 @@ from pathlib import Path
 from clearswap.core.align import Points
 from clearswap.core.steady import SteadyConfig
 from clearswap.core.swap import NewFace, Swapper, steadied
-from clearswap.machinery.stages import ahead, batched
+from clearswap.machinery.stages import ahead, batched, map_ahead
 from clearswap.machinery.stamp import Stamp
 from clearswap.machinery.tracks import Tracks
 from clearswap.machinery.video import Excerpt, VideoFrame, read_frames
@@ -21,6 +21,7 @@ from clearswap.machinery.who import Choice, chosen_by
 _BATCH = 8  # frames whose faces are drawn together
 
 _Drawn = tuple[VideoFrame, dict[int, NewFace]]
+_Calmed = tuple[VideoFrame, list[NewFace]]
 Cast = Sequence[tuple[Choice, Swapper]]  # who is replaced, and what draws the faces in their place; all fit in alike
 _Placed = list[dict[int, Points]]  # the landmarks of the faces that each swapper draws, by track
 
@@ -42,9 +43,16 @@ def swapped_frames(
     choices, swappers = [choice for choice, _ in cast], [swapper for _, swapper in cast]
     reach = swappers[0].blend.colour_frames
     begin = max(0, start - reach) // _BATCH * _BATCH
+
+    def finished(given: _Calmed) -> VideoFrame:
+        frame, faces = given
+        swapped = swappers[0].fit(frame.picture, faces, frame.index)
+        return replace(frame, picture=stamp(swapped, frame.picture))
+
     with closing(ahead(read_frames(clip, part=part))) as frames:
         drawn = _draw(islice(frames, begin, None), _placed(tracks, choices, smoothing, begin), swappers)
-        yield from islice(_fit(drawn, swappers[0], stamp, reach), start - begin, None)
+        with closing(ahead(islice(_calmed(drawn, reach), start - begin, None))) as calmed:
+            yield from map_ahead(finished, calmed)
 
 
 def _placed(tracks: Tracks, choices: Sequence[Choice], smoothing: SteadyConfig, start: int) -> Iterator[_Placed]:
@@ -63,18 +71,15 @@ def _draw(frames: Iterator[VideoFrame], placed: Iterator[_Placed], swappers: Seq
         yield from zip((frame for frame, _ in batch), drawn, strict=True)
 
 
-def _fit(drawn: Iterator[_Drawn], swapper: Swapper, stamp: Stamp, reach: int) -> Iterator[VideoFrame]:
-    """Each frame with its new faces in colours that are averaged over `reach` frames before and after."""
+def _calmed(drawn: Iterator[_Drawn], reach: int) -> Iterator[_Calmed]:
+    """Each frame with its new faces, in colours that are averaged over `reach` frames before and after."""
     window: deque[_Drawn] = deque()
-    at = 0  # where the next frame to fit stands in the window
+    at = 0  # where the next frame stands in the window
     for new in chain(drawn, repeat(None, reach)):
         if new is not None:
             window.append(new)
         if len(window) - at > reach or (new is None and at < len(window)):
-            frame = window[at][0]
-            faces = steadied([faces for _, faces in window], at)
-            swapped = swapper.fit(frame.picture, faces, frame.index)
-            yield replace(frame, picture=stamp(swapped, frame.picture))
+            yield window[at][0], steadied([faces for _, faces in window], at)
             at += 1
         if at > reach:
             window.popleft()

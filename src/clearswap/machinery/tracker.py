@@ -1,12 +1,14 @@
 """The tracker: follows faces from frame to frame by their landmarks.
 
 The landmarks of one frame say where to look in the next (5 ms a face); the detector (42 ms) runs only on
-the first frame, when a face was lost, and every `detect_every` frames to catch newcomers and drop mistakes.
+the first frame, when a face was lost, and every `detect_every` frames to catch newcomers and drop mistakes. When that
+is, is known beforehand, so in `track` the detector works ahead, while the landmarks of earlier frames are found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from clearswap.core.align import Frame, Points
 from clearswap.core.cuts import Cuts
 from clearswap.machinery.detector import Detections, Detector, five_points_roi
 from clearswap.machinery.mesh import Mesh, Roi, roi_of
+from clearswap.machinery.stages import ahead
 from clearswap.machinery.video import VideoFrame
 
 _SPREAD = 0.14  # how much nearer and further the outer of three looks at a face are
@@ -78,14 +81,17 @@ class Tracker:
         self._since_detection = self._tracks = 0
         self._cuts = Cuts()
 
-    def __call__(self, frame: Frame) -> list[Face]:
-        """The faces of the next frame, largest first. After a cut, all of them are others."""
+    def __call__(self, frame: Frame, seen: Detections | None = None) -> list[Face]:
+        """The faces of the next frame, largest first; `seen`: what the detector found in it, where it was asked.
+
+        After a cut, all faces are others.
+        """
         if self._cuts(frame):
             self._faces, self._lost = [], []
         kept = self._follow(frame)
         self._since_detection += 1
-        if not kept or self._lost or self._since_detection >= self.config.detect_every:
-            kept = self._detect(frame, kept)
+        if seen is not None or not kept or self._lost or self._since_detection >= self.config.detect_every:
+            kept = self._detect(frame, kept, self._detector(frame) if seen is None else seen)
             self._since_detection = 0
         self._lost = [(face, age) for face, age in self._lost if not any(same_place(face, one.box) for one in kept)]
         kept.sort(key=lambda face: face.size, reverse=True)
@@ -123,8 +129,12 @@ class Tracker:
         landmarks: Points = ((near + middle + far) / 3).astype(np.float32)
         return Face(landmarks, presence, (centre, side + _FOLLOW * (roi_of(landmarks)[1] - side), roll))
 
-    def _detect(self, frame: Frame, followed: list[Face]) -> list[Face]:
-        detections = self._detector(frame)
+    def spotted(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, Detections | None]]:
+        """Each frame, every `detect_every`-th with what the detector finds in it."""
+        for number, frame in enumerate(frames):
+            yield frame, None if number % self.config.detect_every else self._detector(frame.picture)
+
+    def _detect(self, frame: Frame, followed: list[Face], detections: Detections) -> list[Face]:
         # A followed face that the detector misses stays while the mesh is sure of it: profiles, hands, dark frames.
         kept = [f for f in followed if f.score > 0.9 or any(same_place(f, box) for box in detections.boxes)]
         for index in range(len(detections)):
@@ -153,8 +163,9 @@ def make_tracker(config: TrackConfig) -> Tracker:
 
 def track(frames: Iterable[VideoFrame], tracker: Tracker) -> Iterator[tuple[VideoFrame, list[Face]]]:
     """Each frame with its faces."""
-    for frame in frames:
-        yield frame, tracker(frame.picture)
+    with closing(ahead(tracker.spotted(frames))) as spotted:
+        for frame, seen in spotted:
+            yield frame, tracker(frame.picture, seen)
 
 
 def same_place(face: Face, box: NDArray[np.float32]) -> bool:
