@@ -168,6 +168,19 @@ def test_every_seam_copes_with_faces_at_the_frames_edge(seam: Seam, x: float, y:
     assert (result != frame).any() == (x > -100)
 
 
+@pytest.mark.parametrize("enlarged", [0.7, 1.5, 3.0, 5.0])
+def test_a_patch_lands_where_cubic_curves_would_draw_it(enlarged: float) -> None:
+    frame, matrix = np.zeros((400, 400, 3), np.uint8), placed(0.2, 1 / enlarged, 200, 200)
+    patch = np.asarray(cv2.GaussianBlur(scene(2, SIZE, SIZE), (0, 0), 1.5), np.float32) / 255
+    drawn = paste(frame, patch, np.ones((SIZE, SIZE), np.float32), matrix).astype(int)
+    cubic = cv2.warpAffine(255 * patch, invert(matrix), (400, 400), flags=cv2.INTER_CUBIC)
+    whole = cv2.warpAffine(np.ones((SIZE, SIZE), np.float32), invert(matrix), (400, 400))
+    inside = cv2.erode(whole, np.ones((25, 25))) > 0.999
+    assert inside.sum() > 0.1 * (SIZE * enlarged) ** 2
+    assert np.abs(drawn - cubic)[inside].max() < 2.5
+    assert np.abs(drawn - cubic)[inside].mean() < 0.5
+
+
 def test_grain_is_put_back_and_only_into_the_face() -> None:
     random = np.random.default_rng(0)
     frame = np.clip(120 + 5 * random.standard_normal((160, 200, 3)), 0, 255).astype(np.uint8)

@@ -11,6 +11,7 @@ import pytest
 
 from clearswap.core.align import Frame, Points
 from clearswap.machinery.bridge import bridge
+from clearswap.machinery.detector import Detector
 from clearswap.machinery.tracker import Face, TrackConfig, make_tracker, track
 from clearswap.machinery.video import VideoFrame, read_frames
 
@@ -46,6 +47,19 @@ def bridged(frames: Iterator[VideoFrame]) -> list[list[Face]]:
     found = list(bridge(track(frames, make_tracker(TrackConfig()))))
     assert [frame.index for frame, _ in found] == list(range(FRAMES))
     return [faces for _, faces in found]
+
+
+def test_a_detector_that_works_ahead_finds_what_it_finds_in_turn(seen: list[tuple[VideoFrame, Points]]) -> None:
+    """Also where the face is lost in between, so that the detector is asked out of turn."""
+    config = TrackConfig(detect_every=7)
+    frames = list(hidden(seen, range(12, 16)))
+    ahead = [
+        [(face.track, face.landmarks.tolist()) for face in faces] for _, faces in track(frames, make_tracker(config))
+    ]
+    detector, tracker = Detector(), make_tracker(config)
+    for number, (frame, found) in enumerate(zip(frames, ahead, strict=True)):
+        looked = detector(frame.picture) if number % 7 == 0 else None
+        assert [(face.track, face.landmarks.tolist()) for face in tracker(frame.picture, looked)] == found
 
 
 def test_a_hidden_face_is_where_it_was_and_will_be(seen: list[tuple[VideoFrame, Points]]) -> None:
