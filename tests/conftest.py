@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: its idle threads must sleep
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
@@ -16,6 +17,9 @@ import pytest
 import clearswap
 from clearswap.doors.cli import main
 from makers import Ran
+
+# A shell starts what runs in the background with Ctrl-C ignored, and commands that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
