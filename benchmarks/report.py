@@ -20,15 +20,19 @@ them.
 
 
 def write_report(results: Path, names: list[str]) -> Path:
-    """Write the report beside the folder `results`; a benchmark of `names` without a result is listed as not run."""
+    """Write the report beside the folder `results`; a benchmark of `names` without a result is listed as not run.
+
+    What a benchmark measured on other clips too (`NAME_CLIPS.json`) follows it.
+    """
     page = results.with_name(f"{results.name}.md")
     results.mkdir(parents=True, exist_ok=True)
     parts = [_INTRO]
     for name in names:
-        for old in results.glob(f"{name}-[0-9]*.png"):
-            old.unlink()
-        path = results / f"{name}.json"
-        parts.append(section(load(path), results) if path.is_file() else _missing(name))
+        for pattern in (f"{name}-[0-9]*.png", f"{name}_*-[0-9]*.png"):
+            for old in results.glob(pattern):
+                old.unlink()
+        found = [path for path in (results / f"{name}.json", *sorted(results.glob(f"{name}_*.json"))) if path.is_file()]
+        parts += [section(load(path), results) for path in found] or [_missing(name)]
     beside = page.with_suffix(".md.part")
     beside.write_text("\n".join(parts), encoding="utf-8")
     beside.replace(page)
@@ -101,6 +105,7 @@ def _log_axes(axes: Any, plot: Plot) -> None:
         axes.minorticks_off()
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: figure(float(value)).removesuffix(".0"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _bars(axes: Any, plot: Plot) -> None:

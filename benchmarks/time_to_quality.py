@@ -1,10 +1,10 @@
 """How long until a preset is as good as `classic` after a fixed budget?
 
-    python benchmarks/time_to_quality.py [CLIP_A CLIP_B] [--minutes 60] [--others 20] [--name of-the-pair]
+    python benchmarks/time_to_quality.py [CLIP_A CLIP_B] [--minutes 60] [--others 20] [--goal ERROR] [--name PAIR]
 
 The networks are trained in one process, in turns, so that whatever slows the machine down slows all. What counts is the
-error on faces that none was trained on, drawn and compared at one size. A training's time is its steps times the median
-of a step, so that a pause of the machine counts for none.
+error on faces that none was trained on, drawn and compared at one size. Each step counts as the median of all with as
+many faces, so that a pause of the machine counts for none. Presets whose batches grow run besides with all alike.
 """
 
 from __future__ import annotations
@@ -38,31 +38,37 @@ class Runner:
     budget: float  # seconds
     state: TrainingState
     data: list[FaceData]
-    took: list[float] = field(default_factory=list)  # seconds of each step
+    took: list[tuple[int, float]] = field(default_factory=list)  # each step's faces of a person, and seconds
     errors: list[tuple[int, float]] = field(default_factory=list)  # after so many steps: held-out error
 
     @property
     def seconds(self) -> float:
         """Training so far."""
-        return len(self.took) * self.step
+        return self.after(len(self.took))
 
     @property
-    def step(self) -> float:
-        """What a step takes."""
-        return statistics.median(self.took) if self.took else 0.0
+    def steps(self) -> dict[int, float]:
+        """What a step takes with so many faces."""
+        sizes = dict.fromkeys(batch for batch, _ in self.took)
+        return {size: statistics.median(took for batch, took in self.took if batch == size) for size in sizes}
+
+    def after(self, count: int) -> float:
+        """Seconds of so many steps."""
+        steps = self.steps
+        return sum(steps[batch] for batch, _ in self.took[:count])
 
     @property
     def curve(self) -> list[tuple[float, float]]:
         """Seconds of training, held-out error."""
-        return [(steps * self.step, error) for steps, error in self.errors]
+        return [(self.after(count), error) for count, error in self.errors]
 
     def turn(self) -> None:
         """Train for a while, finely at first, when most happens; then measure, which does not count."""
         least = self.seconds + min(LONGEST, 1 + self.seconds / 10)
         while self.seconds < least:
-            begun = time.perf_counter()
+            batch, begun = self.state.config.batch_at(self.state.counters.iteration), time.perf_counter()
             train_step(self.state, self.data, AugmentConfig(), bfloat16=BFLOAT16)
-            self.took.append(time.perf_counter() - begun)
+            self.took.append((batch, time.perf_counter() - begun))
         sides = zip(self.data, ("a", "b"), strict=True)
         errors = [held_out_error(self.state.average, self.state.config, p.held, side) for p, side in sides]
         self.errors.append((len(self.took), sum(errors) / 2))
@@ -75,7 +81,10 @@ class Runner:
 def start(sets: list[Path], budgets: dict[str, float]) -> dict[str, Runner]:
     """The presets, untrained, each with its budget in seconds."""
     runners: dict[str, Runner] = {}
-    for name, config in clips.presets().items():
+    configs = clips.presets()
+    grown = {name: config for name, config in configs.items() if config.first_batch}
+    configs |= {f"{name}, batches alike": config.with_batch(config.batch) for name, config in grown.items()}
+    for name, config in configs.items():
         data = [load_faces(folder, config, used_device()) for folder in sets]
         runners[name] = Runner(budgets.get(name, budgets["others"]), start_training(config, 0, used_device()), data)
     return runners
@@ -88,7 +97,8 @@ def race(runners: dict[str, Runner]) -> None:
         if runner.seconds >= runner.budget:
             return
         runner.turn()
-        print(f"{name}: {len(runner.took)} steps of {runner.step:.2f} s, error {runner.errors[-1][1]:.4f}", flush=True)
+        steps, (seconds, error) = len(runner.took), runner.curve[-1]
+        print(f"{name}: {steps} steps in {seconds:.1f} s, error {error:.4f}", flush=True)
 
 
 def main() -> None:
@@ -97,6 +107,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="*", type=Path)
     parser.add_argument("--minutes", type=float, default=60.0, help="the budget of `classic`")
     parser.add_argument("--others", type=float, default=20.0, metavar="MINUTES", help="that of every other preset")
+    parser.add_argument("--goal", type=float, metavar="ERROR", help="instead of what `classic` comes to")
     parser.add_argument("--name", default="", help="what the pair is called in the report, when it is not the demo's")
     common.add_common(parser)
     given = parser.parse_args()
@@ -107,25 +118,38 @@ def main() -> None:
         runners = start(clips.face_sets(folder, wanted.clips), budgets)
         with suppress(KeyboardInterrupt):
             race(runners)
-    common.save(report(runners, given.name), wanted)
+    common.save(report(runners, given.name, given.goal), wanted)
 
 
-def report(runners: dict[str, Runner], name: str) -> Result:
+def report(runners: dict[str, Runner], name: str, wanted: float | None) -> Result:
     """The table and the curves."""
     runners = {name: runner for name, runner in runners.items() if runner.errors}
-    goal = runners["classic"].curve[-1]
+    classic = runners["classic"].curve[-1]
+    goal = classic[1] if wanted is None else wanted
+    slowest = max((runner.reached(goal) or 0.0 for runner in runners.values()), default=0.0)
     rows: list[list[Cell]] = []
     for preset, runner in runners.items():
-        reached = runner.reached(goal[1])
+        reached = runner.reached(goal)
         (seconds, last), least = runner.curve[-1], min(error for _, error in runner.curve)
-        times = goal[0] / reached if reached else ""
-        rows.append([preset, runner.step, seconds / 60, last, least, reached or "not reached", times])
-    columns = ["preset", "s a step", "minutes", "error then", "least", f"seconds to {goal[1]:.4f}", "times as fast"]
+        times = slowest / reached if reached else ""
+        steps = ", ".join(f"{batch}: {common.figure(took)}" for batch, took in runner.steps.items())
+        rows.append([preset, steps, seconds / 60, last, least, reached or "not reached", times])
+    columns = [
+        "preset",
+        "s a step of so many faces",
+        "minutes",
+        "error then",
+        "least",
+        f"seconds to {goal:.4f}",
+        "times as fast",
+    ]
     return Result(
         f"time_to_quality_{name}" if name else "time_to_quality",
-        f"How long until a preset is as good as classic after {goal[0] / 60:.0f} minutes ({name or 'demo'})?",
+        f"How long until a preset is as good as classic after {classic[0] / 60:.0f} minutes ({name or 'demo'})?"
+        if wanted is None
+        else f"How long until a preset has an error of {wanted:g} ({name or 'demo'})?",
         "Trained in turns in one process; held-out error: mean absolute difference in the face, at 128 px, of "
-        "faces that were never trained on; minutes are steps times the median of a step.",
+        "faces that were never trained on; a step counts as the median of all with as many faces.",
         [Table("the race", columns, rows)],
         [Plot("Held-out error", "lines", "seconds", "error", {n: r.curve for n, r in runners.items()}, log=True)],
     )

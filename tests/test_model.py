@@ -168,7 +168,8 @@ def test_a_level_brings_its_persons_latents_to_zero_mean_and_unit_spread() -> No
 def test_noise_reaches_the_latent_in_training() -> None:
     config = PRESETS["lite"]
     net, faces = build(config), torch.rand(3, 3, config.size, config.size)
-    plain, noisy = (net.learn(faces, "a", "a", noise)[0] for noise in (None, torch.randn(3, config.latent)))
+    noises = (None, [torch.randn(3, config.latent)])
+    plain, noisy = (net.through([faces], [("a", "a")], noise)[0][0] for noise in noises)
     assert not torch.equal(plain[:, :3], noisy[:, :3])
     assert torch.equal(plain[:, 3:], noisy[:, 3:])  # the mask knows nothing of it
 

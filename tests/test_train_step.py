@@ -57,10 +57,21 @@ def test_every_preset_learns_faces_masks_and_expressions(few: list[Path], name: 
     assert state.counters.images == 16
 
 
+def test_batches_begin_small_and_double(lite: list[FaceData]) -> None:
+    config = replace(PRESETS["lite"], width=0.25, first_batch=2, batch=7, doubling=2)
+    state, sizes = start_training(config, 0, CPU), list[int]()
+    for _ in range(6):
+        before = state.counters.images
+        train_step(state, lite, AugmentConfig())
+        sizes.append((state.counters.images - before) // 2)
+    assert sizes == [2, 2, 4, 4, 7, 7]
+    assert [config.with_batch(5).batch_at(iteration) for iteration in (0, 2, 10**6)] == [5, 5, 5]
+
+
 def batches_of(data: list[FaceData], augmentation: AugmentConfig, count: int = 32) -> list[torch.Tensor]:
     """Targets and inputs of person a, without chance in their geometry."""
-    state = start_training(replace(PRESETS["lite"], batch=count), 0, CPU)
-    batch = draw_batches(state, data, augmentation)[0]
+    state = start_training(PRESETS["lite"], 0, CPU)
+    batch = draw_batches(state, data, augmentation, count)[0]
     assert batch.expressions.shape == (count, MEASURES)
     assert batch.noise.shape == (count, PRESETS["lite"].latent)
     return [batch.inputs, batch.targets]
@@ -88,9 +99,9 @@ def test_mixed_light_is_in_input_and_target_alike(lite: list[FaceData]) -> None:
 
 
 def test_expressions_are_mirrored_with_their_faces(lite: list[FaceData]) -> None:
-    state = start_training(replace(PRESETS["lite"], batch=40), 0, CPU)
-    straight = draw_batches(state, lite, AugmentConfig(mirror=0))[0].expressions
+    state = start_training(PRESETS["lite"], 0, CPU)
+    straight = draw_batches(state, lite, AugmentConfig(mirror=0), 40)[0].expressions
     state.generator.manual_seed(0)
-    turned = draw_batches(state, lite, AugmentConfig(mirror=1))[0].expressions
+    turned = draw_batches(state, lite, AugmentConfig(mirror=1), 40)[0].expressions
     assert torch.allclose(straight[:, -1], -turned[:, -1], atol=1e-4)
     assert not torch.equal(straight[:, 0], turned[:, 0])

@@ -114,16 +114,25 @@ def random_grid(chances: Chances, model: ModelConfig, config: AugmentConfig) -> 
 
 
 def _grid(cos: Tensor, sin: Tensor, flip: Tensor, shift: Tensor, model: ModelConfig) -> Tensor:
-    down = shift[:, 1] + 2 * model.drop
-    theta = torch.stack([cos * flip, -sin, shift[:, 0], sin * flip, cos, down], 1).view(-1, 2, 3)
-    return F.affine_grid(theta, [len(theta), 1, model.size, model.size], align_corners=False)
+    centres = ((2 * torch.arange(model.size, device=cos.device) + 1) / model.size - 1)[:, None]
+    right, down = torch.stack([cos * flip, sin * flip], 1), torch.stack([-sin, cos], 1)  # (B, 2): where these go
+    middle = torch.stack([shift[:, 0], shift[:, 1] + 2 * model.drop], 1)
+    rows, columns = centres * right[:, None], centres * down[:, None] + middle[:, None]  # (B, S, 2)
+    return rows[:, None] + columns[:, :, None]  # a third of the time of `affine_grid`, which multiplies matrices
 
 
 def random_bend(points: Tensor, size: int, bend: float) -> Tensor:
     """Smooth displacements (B, size, size, 2) of a sampling grid, from 5x5 random `points` (B, 2, 5, 5)."""
+    return _enlarged(points * (2 * bend), size, "bicubic", corners=True).permute(0, 2, 3, 1)
+
+
+def _enlarged(points: Tensor, size: int, mode: str, *, corners: bool) -> Tensor:
+    """`F.interpolate` of small squares (B, C, N, N) to (B, C, size, size), in a fifth of the time: as the products of
+    two matrices, which are what it makes of the corners of a unit square.
+    """
     ends = torch.eye(points.shape[-1], device=points.device)[None, :, :, None]
-    basis = F.interpolate(ends, (size, 1), mode="bicubic", align_corners=True)[0, :, :, 0]  # (5, size)
-    return (basis.T @ (points * (2 * bend)) @ basis).permute(0, 2, 3, 1)  # a sixth of the time of doing it in 2D
+    basis = F.interpolate(ends, (size, 1), mode=mode, align_corners=corners)[0, :, :, 0]  # (N, size)
+    return basis.T @ points @ basis
 
 
 def framed(faces: Tensor, model: ModelConfig) -> Tensor:
@@ -146,4 +155,4 @@ def mix_light(faces: Tensor, others: Tensor, chances: Chances, config: AugmentCo
     own, other = (x / x.mean((2, 3), keepdim=True) for x in (own, other))
     share = torch.where(chances.mix[:, 0] < config.mix_light, chances.mix[:, 1], 0.0)[:, None, None, None]
     gain = (other / own).clamp(0.4, 2.5) ** share
-    return F.interpolate(gain, faces.shape[-2:], mode="bilinear", align_corners=False)
+    return _enlarged(gain, faces.shape[-1], "bilinear", corners=False)

@@ -40,8 +40,8 @@ class TrainConfig:
             "classic" (64 px, the well-known one, for study). A model that is there already keeps its own.
         iterations: Stop when the model has had this many, earlier runs included.
         minutes: Stop when the model has trained this long, earlier runs included.
-        batch: Faces of each person in a step; the preset's own when left out, and "auto" takes less where that does
-            not fit into memory.
+        batch: Faces of each person in a step. Left out it is the preset's own, that of `lite` few at first and more
+            later; "auto" takes less where that does not fit into memory.
         save_every: Iterations between two saves.
         preview_seconds: Seconds between two previews.
         snapshot_minutes: Minutes of training between two snapshots to go back to; the latest four are kept, and

@@ -8,6 +8,7 @@ Each step draws a batch of each person, bends it at random, and asks the network
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -89,7 +90,7 @@ def train(
     folder, (team, device) = Path(model), join()
     report = report if team.leads else silent
     beginning = Path(warm_start) if warm_start is not None else None
-    chosen = _choose_config(folder, config, beginning)
+    chosen = _choose_config(folder, config, beginning, team)
     if beginning is not None and checkpoint.exists(folder):
         report(Progress("train", note=f"{folder} has begun already; {beginning} is not needed"))
     sets = {"a": Path(faces_a), "b": Path(faces_b)}
@@ -145,7 +146,8 @@ class _Job:
 
     def step_of(self, state: TrainingState) -> Callable[[], Tensor]:
         """What trains `state` by one iteration."""
-        lesson, share = self.team.parallel(Lesson(state.net)), self.team.share(state.config.batch)
+        lesson, share = self.team.parallel(Lesson(state.net)), self.team.share
+        share(state.config.batch)  # one that cannot be shared is found out now
         return partial(
             train_step, state, self.data, self.augmentation, bfloat16=self.bfloat16, lesson=lesson, share=share
         )
@@ -154,13 +156,13 @@ class _Job:
         """The largest of `most`, its half, its quarter... that fits into memory. Raises `OptionError`."""
 
         def two_steps(batch: int) -> Tensor:  # the optimiser takes its memory at the end of the first
-            step = self.step_of(start_training(replace(self.model, batch=batch), 0, self.device))
+            step = self.step_of(start_training(self.model.with_batch(batch), 0, self.device))
             return step() + step()
 
         return _fitting_batch(most, two_steps)
 
 
-def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None) -> ModelConfig:
+def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None, team: Team) -> ModelConfig:
     """The saved model's own config, else the preset's, else that of the model to begin with. Raises `ModelError` when
     they contradict.
     """
@@ -182,8 +184,11 @@ def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None) ->
         raise ModelError(f"{folder} holds no model, so there is no snapshot to go back to; leave --back-to out.")
     elif beginning is not None:
         checkpoint.require_alike(beginning, chosen)
-    batch = chosen.batch if config.batch in (None, "auto") else int(config.batch)
-    return replace(chosen, batch=batch, hold_out=config.hold_out or chosen.hold_out)
+    if isinstance(config.batch, int):
+        chosen = chosen.with_batch(config.batch)
+    elif chosen.first_batch is not None:
+        chosen = replace(chosen, first_batch=team.size * math.ceil(chosen.first_batch / team.size))
+    return replace(chosen, hold_out=config.hold_out or chosen.hold_out)
 
 
 def _subjects(sets: dict[str, Path], given: dict[str, Footing | None], team: Team) -> dict[str, Subject]:
