@@ -18,7 +18,7 @@ from clearswap.machinery import checkpoint
 from clearswap.machinery.video import probe
 from makers import command, head_of_clip, left_behind, pictures_of, run, said_by, sound_packets, write_clip
 
-KILLS = 6
+KILLS = 4
 
 
 def kill_after(arguments: list[str], seconds: float) -> bool:

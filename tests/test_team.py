@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import clearswap
+from clearswap.core.model import PRESETS
 from clearswap.machinery import checkpoint
 from clearswap.machinery.history import read_history
 from clearswap.machinery.team import Team
@@ -91,9 +92,19 @@ def test_a_team_asks_nobody_and_its_first_process_keeps_what_was_said(
     }
 
 
+def test_first_batches_can_be_shared_too() -> None:
+    for size in (2, 4, 8, 16):
+        team = Team(size - 1, size)
+        model = team.shareable(PRESETS["lite"])
+        shares = [team.share(model.batch_at(iteration)) for iteration in (0, 150, 300, 10_000)]
+        assert all(share.stop - share.start >= 1 for share in shares)
+        assert shares[-1].stop == 16
+
+
 def test_alone_a_team_does_nothing() -> None:
     team, net, own = Team(), torch.nn.Linear(2, 2), torch.ones(3)
     assert team.parallel(net) is net
     assert team.mean(own) is own
     assert team.share(5) == slice(0, 5)
+    assert team.shareable(PRESETS["lite"]) == PRESETS["lite"]
     assert team.together(lambda: 7) == 7

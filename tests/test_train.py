@@ -109,6 +109,18 @@ def test_a_lite_model_learns_the_two_synthetic_people(model: Path) -> None:
     assert losses[-1][1] < 0.7 * losses[0][1]
 
 
+def test_batches_grow_unless_one_is_asked_for(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+    def batches() -> tuple[int, int | None]:
+        model = checkpoint.read_about(tmp_path)[0]
+        return model.batch, model.first_batch
+
+    assert clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=1)).images == 2 * 4
+    assert batches() == (16, 4)
+    assert clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=2, batch=3)).images == 2 * (4 + 3)
+    assert batches() == (3, None)
+    assert clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=3)).images == 2 * (4 + 3 + 3)
+
+
 def test_a_classic_model_learns_too(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     config = TrainConfig(preset="classic", iterations=8, batch=2, preview_seconds=1e9)
     done = clearswap.train(faces_a, faces_b, tmp_path, config=config)
@@ -165,7 +177,7 @@ def test_bfloat16_learns_the_same_and_keeps_float32_weights(faces_a: Path, faces
     held: dict[str, float] = {}
     for precision in ("float32", "bfloat16"):
         seen: list[clearswap.Progress] = []
-        config = TrainConfig(iterations=10, batch=4, precision=precision)
+        config = TrainConfig(iterations=4, batch=2, precision=precision)
         done = clearswap.train(faces_a, faces_b, tmp_path / precision, config=config, report=seen.append)
         held[precision] = done.held_a
         assert any(f" in {precision}" in event.note for event in seen)

@@ -9,6 +9,7 @@ each draws the random numbers of the whole batch and takes its share: so it is t
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from clearswap.core.model import ModelConfig
 from clearswap.core.modern import Level
 from clearswap.errors import ModelError, OptionError
 from clearswap.machinery.checkpoint import TrainingState
@@ -50,6 +52,12 @@ class Team:
             )
         own = batch // self.size
         return slice(self.rank * own, (self.rank + 1) * own)
+
+    def shareable(self, model: ModelConfig) -> ModelConfig:
+        """The same with first batches that can be shared, if need be larger ones."""
+        if model.first_batch is None:
+            return model
+        return replace(model, first_batch=self.size * math.ceil(model.first_batch / self.size))
 
     def parallel(self, net: nn.Module) -> nn.Module:
         """What computes as `net` does and averages gradients over all processes; `net` itself when alone."""

@@ -8,7 +8,6 @@ Each step draws a batch of each person, bends it at random, and asks the network
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -186,9 +185,7 @@ def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None, te
         checkpoint.require_alike(beginning, chosen)
     if isinstance(config.batch, int):
         chosen = chosen.with_batch(config.batch)
-    elif chosen.first_batch is not None:
-        chosen = replace(chosen, first_batch=team.size * math.ceil(chosen.first_batch / team.size))
-    return replace(chosen, hold_out=config.hold_out or chosen.hold_out)
+    return replace(team.shareable(chosen), hold_out=config.hold_out or chosen.hold_out)
 
 
 def _subjects(sets: dict[str, Path], given: dict[str, Footing | None], team: Team) -> dict[str, Subject]:
