@@ -14,6 +14,7 @@ import statistics
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import clips
@@ -44,7 +45,7 @@ class Runner:
     @property
     def seconds(self) -> float:
         """Training so far."""
-        return self.after(len(self.took))
+        return self.elapsed[-1]
 
     @property
     def steps(self) -> dict[int, float]:
@@ -52,15 +53,17 @@ class Runner:
         sizes = dict.fromkeys(batch for batch, _ in self.took)
         return {size: statistics.median(took for batch, took in self.took if batch == size) for size in sizes}
 
-    def after(self, count: int) -> float:
-        """Seconds of so many steps."""
+    @property
+    def elapsed(self) -> list[float]:
+        """Seconds of training before each step, and after the last."""
         steps = self.steps
-        return sum(steps[batch] for batch, _ in self.took[:count])
+        return list(accumulate((steps[batch] for batch, _ in self.took), initial=0.0))
 
     @property
     def curve(self) -> list[tuple[float, float]]:
         """Seconds of training, held-out error."""
-        return [(self.after(count), error) for count, error in self.errors]
+        elapsed = self.elapsed
+        return [(elapsed[count], error) for count, error in self.errors]
 
     def turn(self) -> None:
         """Train for a while, finely at first, when most happens; then measure, which does not count."""

@@ -52,9 +52,9 @@ def trainees_of(configs: dict[str, ModelConfig], sets: list[Path]) -> dict[str, 
     made: dict[str, Trainee] = {}
     for name, config in configs.items():
         data = [load_faces(folder, config, device) for folder in sets]
-        for bfloat16 in (False, True) if computes_bfloat16(device) else (False,):
-            label = f"{name}, bfloat16" if bfloat16 else name
-            made[label] = Trainee(start_training(config, 0, device), data, bfloat16)
+        for kind in KINDS:
+            label = name if kind == "float32" else f"{name}, {kind}"
+            made[label] = Trainee(start_training(config, 0, device), data, kind == "bfloat16")
     return made
 
 

@@ -39,7 +39,7 @@ class ModelConfig:
         learning_rate: Of Adam or AdamW.
         batch: Faces of each person in one step.
         first_batch: The same in the first steps, where fewer are enough: `lite` comes to an error of 0.0535 (presenter
-            and woman) with 3,600 faces when it begins with 4 of them, with 7,000 in batches of 16. It doubles every
+            and woman) with 1,800 faces when it begins with 4 of them, with 3,500 in batches of 16. It doubles every
             `doubling` steps until it is `batch`; where 4 stay for 500 steps, what comes after is worse (demo pair).
             None: all are alike.
         doubling: See `first_batch`.
