@@ -30,7 +30,7 @@ people: .venv-render/ready
 
 footage: $(FOOTAGE)/ready
 
-.venv/ready: pyproject.toml constraints.txt src/clearswap/machinery/face_models.txt
+.venv/ready: pyproject.toml constraints.txt src/clearswap/faces/face_models.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/clearswap models install

@@ -18,8 +18,8 @@ import torch
 
 import clearswap
 from clearswap.core.align import Frame
-from clearswap.core.model import PRESETS, ModelConfig
-from clearswap.machinery.video import read_frames
+from clearswap.core.network import PRESETS, ModelConfig
+from clearswap.media.video import read_frames
 
 DEMO = Path(clearswap.__file__).parent / "demo_clips"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -119,9 +119,9 @@ def presets() -> dict[str, ModelConfig]:
 
 def untrained_model(folder: Path, preset: str = "lite") -> Path:
     """A model that has learned nothing, for what does not depend on what it knows: speed and memory."""
-    from clearswap.machinery import checkpoint
-    from clearswap.machinery.device import used_device
-    from clearswap.machinery.train_step import start_training
+    from clearswap.core.train_step import start_training
+    from clearswap.training import checkpoint
+    from clearswap.training.device import used_device
 
     checkpoint.save(folder, start_training(PRESETS[preset], 0, used_device()))
     return folder

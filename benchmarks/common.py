@@ -153,7 +153,7 @@ def as_text(table: Table) -> str:
 
 def machine() -> str:
     """The computer and what runs on it, in one line."""
-    from clearswap.machinery.device import used_device  # torch takes seconds to import, and memory in the parent
+    from clearswap.training.device import used_device  # torch takes seconds to import, and memory in the parent
 
     device = str(used_device())
     if device == "cuda":

@@ -18,10 +18,10 @@ import numpy as np
 from common import Cell, Plot, Point, Result, Table
 
 from clearswap.core.align import Frame, Points
-from clearswap.machinery.detector import Detector
-from clearswap.machinery.mesh import Mesh
-from clearswap.machinery.sources import count_frames
-from clearswap.machinery.tracker import TrackConfig, Tracker
+from clearswap.faces.detector import Detector
+from clearswap.faces.landmarks import Mesh
+from clearswap.faces.tracker import TrackConfig, Tracker
+from clearswap.media.files import count_frames
 
 FRAMES = 150  # of a clip, for the tracker
 

@@ -18,9 +18,8 @@ from clips import PEOPLE
 from common import Cell, Plot, Result, Table
 from numpy.typing import NDArray
 
-from clearswap.machinery.bridge import bridge
-from clearswap.machinery.tracker import TrackConfig, make_tracker, track
-from clearswap.machinery.video import read_frames
+from clearswap.faces.tracker import TrackConfig, bridge, make_tracker, track
+from clearswap.media.video import read_frames
 
 NEAR = 0.25  # of the eye distance: landmarks further off on average are no find
 

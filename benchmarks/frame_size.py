@@ -20,7 +20,7 @@ from common import Plot, Result, Table
 
 import clearswap
 from clearswap.core.align import Frame
-from clearswap.machinery.sources import count_frames
+from clearswap.media.files import count_frames
 
 SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160)}
 SMALL = {"240p": (426, 240), "480p": (854, 480)}
@@ -35,8 +35,8 @@ def cost(verb: str, clip: Path, folder: Path) -> tuple[float, float]:
     if verb == "extract":
         clearswap.extract([clip], folder / "faces", config=clearswap.ExtractConfig(faces="all"))
     else:
-        everybody = clearswap.WhoConfig(faces="all")
-        clearswap.convert(folder / "model", clip, folder / "swapped.mp4", to="a", who=everybody)
+        everybody = clearswap.SelectConfig(faces="all")
+        clearswap.convert(folder / "model", clip, folder / "swapped.mp4", to="a", select=everybody)
     spent = time.perf_counter() - begun, time.process_time() - used
     shutil.rmtree(folder / "faces", ignore_errors=True)
     return spent

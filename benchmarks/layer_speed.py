@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from common import Cell, Result, Table
 from torch import Tensor, nn
 
-from clearswap.core.model import PRESETS, build
+from clearswap.core.network import PRESETS, build
 
 
 def step(net: nn.Module, shape: tuple[int, ...], *, channels_last: bool = True) -> Callable[[], object]:

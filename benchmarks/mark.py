@@ -23,9 +23,9 @@ import numpy as np
 from common import Cell, Options, Result, Table
 
 from clearswap.core.align import Frame
-from clearswap.core.mark import lay, pattern
-from clearswap.core.mark_reading import SURE, Reading, confidence_of, read
-from clearswap.machinery.video import read_frames
+from clearswap.disclosure.mark import lay, pattern
+from clearswap.disclosure.mark_reader import SURE, MarkReading, confidence_of, read
+from clearswap.media.video import read_frames
 
 BITS = 0xA53C
 FOOTAGE = clips.CACHE / "clearswap-footage"
@@ -118,16 +118,16 @@ def psnr(one: Frames, other: Frames) -> float:
     return 10 * math.log10(255**2 / max(errors))
 
 
-def right(reading: Reading) -> int:
+def right(reading: MarkReading) -> int:
     """Bits that came back."""
     return 16 - (reading.bits ^ BITS).bit_count()
 
 
-def treat_one(clip: Path, frames: int) -> tuple[float, list[tuple[Reading, Reading]]]:
+def treat_one(clip: Path, frames: int) -> tuple[float, list[tuple[MarkReading, MarkReading]]]:
     """The PSNR of the mark in a clip, and what is read after each treatment with the mark and without."""
     plain = [lines(frame, 720) for frame in clips.pictures(clip, frames)]
     with_mark = marked(plain)
-    both: list[tuple[Reading, Reading]] = []
+    both: list[tuple[MarkReading, MarkReading]] = []
     for name, treatment in TREATMENTS.items():
         both.append((read(treatment(with_mark)), read(treatment(plain))))
         with_, without = both[-1]

@@ -70,15 +70,15 @@ def resident(process: int) -> tuple[float, float]:
     return int(held.get("VmRSS", 0)) / 1024, int(held.get("VmHWM", 0)) / 1024
 
 
-def watch_length(folder: Path, once: Path, length: float, footing: str) -> dict[str, Watched]:
-    """All commands on a video of `length` seconds, which is used on this footing."""
+def watch_length(folder: Path, once: Path, length: float, basis: str) -> dict[str, Watched]:
+    """All commands on a video of `length` seconds, which is used on this basis."""
     clip = clips.looped(once, folder / "clip.mp4", length)
     faces = folder / "faces"
     runs = {
         "extract": watch(["extract", str(clip), "-o", str(faces)]),
         "train": watch(
             ["train", str(faces), str(faces), "-o", str(folder / "trained"), "--iterations", "3"]
-            + ["--subject-a", footing, "--subject-b", footing]
+            + ["--basis-a", basis, "--basis-b", basis]
         ),
         "convert": watch(["convert", str(folder / "model"), str(clip), "-o", str(folder / "swapped.mp4"), "--to", "a"]),
     }
@@ -98,8 +98,8 @@ def main() -> None:
         source = wanted.clips[0] if wanted.clips else clips.clip_of("b")
         frames = (clips.sized(picture, 640, 480) for picture in clips.pictures(source, CYCLE))
         once = clips.write_clip(frames, folder / "once.mp4")
-        footing = "research" if wanted.clips else "synthetic"
-        found = {name: watch_length(folder, once, length, footing) for name, length in lengths.items()}
+        basis = "research" if wanted.clips else "synthetic"
+        found = {name: watch_length(folder, once, length, basis) for name, length in lengths.items()}
     common.save(result(found, lengths), wanted)
 
 

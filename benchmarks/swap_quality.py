@@ -24,7 +24,7 @@ from common import Cell, Options, Plot, Result, Table
 
 import clearswap
 from clearswap import EvaluateConfig, TrainConfig
-from clearswap.machinery.history import read_history
+from clearswap.training.log import read_history
 
 STEPS_A_MINUTE = {"lite": 366, "classic": 5.36}  # 195 and 11.4 faces/s: float32, 2 idle cores of 2026-11-24's machine
 HOME = CACHE / "clearswap-quality"
@@ -98,7 +98,7 @@ def train(pair: Pair, name: str, line: Line) -> None:
         shutil.copytree(pair.home / line.start, model)
     config = TrainConfig(preset=line.preset, iterations=line.steps, save_every=200, preview_seconds=60)
     a, b = (faces for _, faces in sets)
-    done = clearswap.train(a, b, model, subject_a="synthetic", subject_b="synthetic", config=config)
+    done = clearswap.train(a, b, model, basis_a="synthetic", basis_b="synthetic", training=config)
     print(pair.name, name, done, flush=True)
 
 
@@ -112,7 +112,7 @@ def measure(pair: Pair, name: str, samples: int) -> dict[str, Any]:
         clearswap.evaluate(
             *(video, pair.source, home),
             truth=pair.truth,
-            target=pair.home / "faces_a",
+            identity=pair.home / "faces_a",
             config=EvaluateConfig(samples=samples),
         )
     return json.loads(written.read_text())

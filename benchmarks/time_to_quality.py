@@ -22,11 +22,11 @@ import common
 from common import Cell, Options, Plot, Result, Table
 
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.held_out import held_out_error
-from clearswap.machinery.checkpoint import TrainingState
-from clearswap.machinery.device import computes_bfloat16, used_device
-from clearswap.machinery.face_data import FaceData, load_faces
-from clearswap.machinery.train_step import start_training, train_step
+from clearswap.core.train_step import FaceData, start_training, train_step
+from clearswap.training.checkpoint import TrainingState
+from clearswap.training.dataset import load_faces
+from clearswap.training.device import computes_bfloat16, used_device
+from clearswap.training.held_out import HeldOut, held_out_error
 
 LONGEST = 60.0  # seconds of one network before the others have their turn
 BFLOAT16 = computes_bfloat16(used_device())  # as `clearswap train` decides
@@ -39,6 +39,7 @@ class Runner:
     budget: float  # seconds
     state: TrainingState
     data: list[FaceData]
+    held: list[HeldOut]
     took: list[tuple[int, float]] = field(default_factory=list)  # each step's faces of a person, and seconds
     errors: list[tuple[int, float]] = field(default_factory=list)  # after so many steps: held-out error
 
@@ -72,8 +73,8 @@ class Runner:
             batch, begun = self.state.config.batch_at(self.state.counters.iteration), time.perf_counter()
             train_step(self.state, self.data, AugmentConfig(), bfloat16=BFLOAT16)
             self.took.append((batch, time.perf_counter() - begun))
-        sides = zip(self.data, ("a", "b"), strict=True)
-        errors = [held_out_error(self.state.average, self.state.config, p.held, side) for p, side in sides]
+        sides = zip(self.held, ("a", "b"), strict=True)
+        errors = [held_out_error(self.state.average, self.state.config, held, side) for held, side in sides]
         self.errors.append((len(self.took), sum(errors) / 2))
 
     def reached(self, error: float) -> float | None:
@@ -88,8 +89,11 @@ def start(sets: list[Path], budgets: dict[str, float]) -> dict[str, Runner]:
     grown = {name: config for name, config in configs.items() if config.first_batch}
     configs |= {f"{name}, batches alike": config.with_batch(config.batch) for name, config in grown.items()}
     for name, config in configs.items():
-        data = [load_faces(folder, config, used_device()) for folder in sets]
-        runners[name] = Runner(budgets.get(name, budgets["others"]), start_training(config, 0, used_device()), data)
+        loaded = [load_faces(folder, config, used_device()) for folder in sets]
+        data, held = [one for one, _ in loaded], [one for _, one in loaded]
+        runners[name] = Runner(
+            budgets.get(name, budgets["others"]), start_training(config, 0, used_device()), data, held
+        )
     return runners
 
 
@@ -151,7 +155,7 @@ def report(runners: dict[str, Runner], name: str, wanted: float | None) -> Resul
         f"How long until a preset is as good as classic after {classic[0] / 60:.0f} minutes ({name or 'demo'})?"
         if wanted is None
         else f"How long until a preset has an error of {wanted:g} ({name or 'demo'})?",
-        "Trained in turns in one process; held-out error: mean absolute difference in the face, at 128 px, of "
+        "TrainResult in turns in one process; held-out error: mean absolute difference in the face, at 128 px, of "
         "faces that were never trained on; a step counts as the median of all with as many faces.",
         [Table("the race", columns, rows)],
         [Plot("Held-out error", "lines", "seconds", "error", {n: r.curve for n, r in runners.items()}, log=True)],

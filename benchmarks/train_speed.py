@@ -19,11 +19,11 @@ from common import Cell, Plot, Result, Table
 from torch import Tensor, nn
 
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.model import Lesson, ModelConfig, SwapNet
-from clearswap.machinery.checkpoint import TrainingState
-from clearswap.machinery.device import computes_bfloat16, used_device
-from clearswap.machinery.face_data import FaceData, load_faces
-from clearswap.machinery.train_step import draw_batches, start_training, train_step
+from clearswap.core.network import Lesson, ModelConfig, SwapNet
+from clearswap.core.train_step import draw_batches, start_training, train_step
+from clearswap.training.checkpoint import TrainingState
+from clearswap.training.dataset import FaceData, load_faces
+from clearswap.training.device import computes_bfloat16, used_device
 
 MATRIX = 2048
 KINDS = {"float32": torch.float32}
@@ -51,7 +51,7 @@ def trainees_of(configs: dict[str, ModelConfig], sets: list[Path]) -> dict[str, 
     device = used_device()
     made: dict[str, Trainee] = {}
     for name, config in configs.items():
-        data = [load_faces(folder, config, device) for folder in sets]
+        data = [load_faces(folder, config, device)[0] for folder in sets]
         for kind in KINDS:
             label = name if kind == "float32" else f"{name}, {kind}"
             made[label] = Trainee(start_training(config, 0, device), data, kind == "bfloat16")

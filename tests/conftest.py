@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import clearswap
-from clearswap.doors.cli import main
+from clearswap.cli.main import main
 from makers import Ran
 
 # A shell starts what runs in the background with Ctrl-C ignored, and commands that tests start would inherit that.
@@ -68,7 +68,7 @@ def faces_a(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every third face of the first synthetic person."""
     folder = tmp_path_factory.mktemp("sets") / "faces_a"
     clearswap.extract([demo_clips / "person_a.mp4"], folder, config=clearswap.ExtractConfig(every=3))
-    clearswap.subjects(folder, footing="synthetic")
+    clearswap.set_consent(folder, basis="synthetic")
     return folder
 
 
@@ -77,7 +77,7 @@ def faces_b(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every third face of the second synthetic person."""
     folder = tmp_path_factory.mktemp("sets") / "faces_b"
     clearswap.extract([demo_clips / "person_b.mp4"], folder, config=clearswap.ExtractConfig(every=3))
-    clearswap.subjects(folder, footing="synthetic")
+    clearswap.set_consent(folder, basis="synthetic")
     return folder
 
 
@@ -85,7 +85,7 @@ def faces_b(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(faces_a: Path, faces_b: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lite model that was trained for 60 small steps: far from good, but a model. Not to be changed."""
     folder = tmp_path_factory.mktemp("models") / "model"
-    clearswap.train(faces_a, faces_b, folder, config=clearswap.TrainConfig(iterations=60, batch=8))
+    clearswap.train(faces_a, faces_b, folder, training=clearswap.TrainConfig(iterations=60, batch=8))
     return folder
 
 

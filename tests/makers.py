@@ -19,15 +19,15 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from clearswap.core.mark import lay, pattern
-from clearswap.machinery import checkpoint
-from clearswap.machinery.identity import load_or_make
-from clearswap.machinery.provenance import Provenance
-from clearswap.machinery.provenance import read as read_provenance
-from clearswap.machinery.video import probe, read_frames
+from clearswap.disclosure.credentials_reader import Provenance
+from clearswap.disclosure.credentials_reader import read as read_provenance
+from clearswap.disclosure.mark import lay, pattern
+from clearswap.disclosure.signer import load_or_make
+from clearswap.media.video import probe, read_frames
+from clearswap.training import checkpoint
 
 Picture = NDArray[np.uint8]
-SYNTHETIC = ("--subject-a", "synthetic", "--subject-b", "synthetic")
+SYNTHETIC = ("--basis-a", "synthetic", "--basis-b", "synthetic")
 
 
 def scene(index: int, width: int, height: int) -> Picture:

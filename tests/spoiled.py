@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from clearswap.core.mask import hull
-from clearswap.machinery.tracker import TrackConfig, make_tracker
+from clearswap.faces.tracker import TrackConfig, make_tracker
 from makers import Picture, pictures_of, write_clip
 
 Change = Callable[[Picture, Picture, int], Picture]  # a frame, its face's mask (0 or 1), its number

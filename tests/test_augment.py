@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.augment import AugmentConfig, augment, draw_chances, framed, mix_light, random_bend
-from clearswap.core.cover import cover
-from clearswap.core.model import PRESETS, ModelConfig
+from clearswap.core.augment import AugmentConfig, augment, cover, draw_chances, framed, mix_light, random_bend
+from clearswap.core.network import PRESETS, ModelConfig
 from makers import scene
 
 STILL = AugmentConfig(rotation=0, scale=0, shift=0, mirror=0, bend=0, light=0)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clearswap.machinery import checkpoint
-from clearswap.machinery.faceset import INDEX, read_index
-from clearswap.machinery.pictures import read_picture
+from clearswap.faces.faceset import INDEX, read_index
+from clearswap.media.files import read_picture
+from clearswap.training import checkpoint
 from conftest import Footage
 from makers import (
     SYNTHETIC,

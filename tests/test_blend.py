@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from clearswap.core.align import Matrix, align, invert, transform
 from clearswap.core.blend import Seam, box_of_mask, paste
-from clearswap.core.looks import LOOKS, with_look
 from clearswap.core.mask import MaskConfig, face_mask
-from clearswap.core.model import ModelConfig
-from clearswap.core.swap import BlendConfig, NewFace, Swapper, steadied
+from clearswap.core.network import ModelConfig
+from clearswap.core.swap import LOOKS, BlendConfig, NewFace, Swapper, steadied, with_look
 from makers import psnr, scene
 
 SIZE = 64

@@ -20,19 +20,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import clearswap
-from clearswap.core import mark
-from clearswap.machinery import credentials, identity, provenance
-from clearswap.machinery.credentials import Statement
-from clearswap.machinery.identity import Identity
-from clearswap.machinery.pictures import encode_picture
-from clearswap.machinery.video import probe, read_frames, read_spread
+from clearswap.disclosure import credentials, credentials_reader, mark, signer
+from clearswap.disclosure.credentials import Statement
+from clearswap.disclosure.signer import Signer
+from clearswap.media.files import encode_picture
+from clearswap.media.video import probe, read_frames, read_spread
 from conftest import Footage
 from makers import Picture, Ran, left_behind, pictures_of, run, save_picture, scene, stream_copy, write_clip
 
 Cli = Callable[..., Ran]
 BITS = 0x3FA2
-PEOPLE = {"a": {"footing": "agreed", "date": "2026-11-20"}, "b": {"footing": "me"}}
-ALSO = ({"model": "77" * 32, "subjects": {"b": {"footing": "synthetic"}}},)
+PEOPLE = {"a": {"basis": "agreed", "date": "2026-11-20"}, "b": {"basis": "me"}}
+ALSO = ({"model": "77" * 32, "consent": {"b": {"basis": "synthetic"}}},)
 SAID = Statement("3fa2" + 60 * "b", BITS, PEOPLE, also=ALSO)
 
 
@@ -55,13 +54,13 @@ def plain(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "plain.mp4", 12, size=(320, 240))
 
 
-def sign(unsigned: Path, output: Path, me: Identity | None = None, said: Statement = SAID) -> Path:
+def sign(unsigned: Path, output: Path, me: Signer | None = None, said: Statement = SAID) -> Path:
     with credentials.signed_file(output) as partial:
-        credentials.sign(unsigned, partial, unsigned, me or identity.load_or_make(), said)
+        credentials.sign(unsigned, partial, unsigned, me or signer.load_or_make(), said)
     return output
 
 
-def sign_as_another_tool(output: Path, me: Identity, source: str = "trainedAlgorithmicMedia") -> Path:
+def sign_as_another_tool(output: Path, me: Signer, source: str = "trainedAlgorithmicMedia") -> Path:
     """A picture that another program made and signed, under a root of its own, with an ESC in its name."""
     about = {"title": "a dream", "claim_generator_info": [{"name": "Dream\x1b[31mer", "version": "7.1"}]}
     action = {"action": "c2pa.created", "when": "2026-01-02T03:04:05Z", "digitalSourceType": SOURCES + source}
@@ -143,38 +142,38 @@ def test_a_plain_file_carries_nothing(plain: Path, cli: Cli) -> None:
 
 
 def test_a_stranger_and_an_expired_certificate_are_told_apart(plain: Path, tmp_path: Path, cli: Cli) -> None:
-    stranger = identity.load_or_make(tmp_path / "stranger")
+    stranger = signer.load_or_make(tmp_path / "stranger")
     ran = cli("check", sign(plain, tmp_path / "strange.mp4", stranger))
     assert ran.code == 0
     assert "unaltered, by a signer who is not known here" in words(ran)
     brief = expiring(3)
     output = sign(plain, tmp_path / "brief.mp4", brief)
-    assert provenance.read(output, brief.root).state == "trusted"
+    assert credentials_reader.read(output, brief.root).state == "trusted"
     time.sleep(4)
-    for roots in (brief.root, identity.known_roots()):
-        said = provenance.read(output, roots)
+    for roots in (brief.root, signer.known_roots()):
+        said = credentials_reader.read(output, roots)
         assert said.state == "expired", said
         assert said.generated
     ran = cli("check", output)
     assert ran.code == 3
     assert "It is as it was signed, but the signer's certificate is not valid any more, or not yet." in words(ran)
     flip(output)
-    assert provenance.read(output, brief.root).state == "altered"
+    assert credentials_reader.read(output, brief.root).state == "altered"
 
 
-def expiring(seconds: int) -> Identity:
+def expiring(seconds: int) -> Signer:
     """An identity whose certificate is good for some seconds more."""
-    key, root, known = identity._root(Path("/nowhere"))
+    key, root, known = signer._root(Path("/nowhere"))
     leaf_key = ec.generate_private_key(ec.SECP256R1())
-    builder = identity._leaf_builder(identity._name("Brief"), leaf_key, root.subject, key)
+    builder = signer._leaf_builder(signer._name("Brief"), leaf_key, root.subject, key)
     builder._not_valid_after = None  # it was ten years on, and may not be set twice
     end = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=seconds)
     leaf = builder.not_valid_after(end).sign(key, hashes.SHA256())
-    return Identity(identity._private(leaf_key), identity._pem(leaf) + identity._pem(root), known)
+    return Signer(signer._private(leaf_key), signer._pem(leaf) + signer._pem(root), known)
 
 
 def test_other_tools_credentials_are_read(tmp_path: Path, cli: Cli) -> None:
-    me = identity.load_or_make(tmp_path / "their identity")
+    me = signer.load_or_make(tmp_path / "their identity")
     ran = cli("check", sign_as_another_tool(tmp_path / "dream.png", me))
     assert ran.code == 0
     said = words(ran)
@@ -189,9 +188,9 @@ def test_other_tools_credentials_are_read(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_anothers_credentials_are_kept_as_those_of_the_original(tmp_path: Path, plain: Path, cli: Cli) -> None:
-    given = sign_as_another_tool(tmp_path / "dream.png", identity.load_or_make(tmp_path / "their identity"))
+    given = sign_as_another_tool(tmp_path / "dream.png", signer.load_or_make(tmp_path / "their identity"))
     with credentials.signed_file(tmp_path / "out.mp4") as partial:
-        credentials.sign(plain, partial, given, identity.load_or_make(), SAID)
+        credentials.sign(plain, partial, given, signer.load_or_make(), SAID)
     said = words(cli("check", tmp_path / "out.mp4"))
     assert "made from original, unaltered; by Dream [31mer 7.1" in said
 
@@ -269,7 +268,7 @@ def test_json_says_the_same(marked: Path, plain: Path, tmp_path: Path, cli: Cli)
 
 
 def test_what_others_wrote_under_our_label_does_no_harm(plain: Path, tmp_path: Path, cli: Cli) -> None:
-    odd: list[Any] = [{"a": "no dictionary"}, {"a": {"footing": ["list"], "x\x1b[2J": None}}, {"a": {}}]
+    odd: list[Any] = [{"a": "no dictionary"}, {"a": {"basis": ["list"], "x\x1b[2J": None}}, {"a": {}}]
     for number, subjects in enumerate(odd):
         ran = cli("check", sign(plain, tmp_path / f"{number}.mp4", said=Statement("0" * 64, 0, subjects)))
         assert ran.code == 0
@@ -286,7 +285,7 @@ def test_checking_makes_no_identity(plain: Path, tmp_path: Path, cli: Cli, monke
 def test_nothing_private_is_in_a_file_unless_asked_for(tmp_path: Path, cli: Cli, asked: bool) -> None:
     """Path, user and host, and the name of a person, in the bytes of a video, a picture, and a sidecar."""
     name = "Wilhelmina Unlikely"
-    people = {"a": {"footing": "agreed"} | ({"name": name} if asked else {})}
+    people = {"a": {"basis": "agreed"} | ({"name": name} if asked else {})}
     said = Statement("0" * 64, 0, people)
     place = tmp_path / "a place of my own"
     place.mkdir()

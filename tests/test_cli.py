@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from clearswap.machinery import checkpoint, weights
-from clearswap.machinery.faceset import read_index
-from clearswap.machinery.video import probe
+from clearswap.faces import weights
+from clearswap.faces.faceset import read_index
+from clearswap.media.video import probe
+from clearswap.training import checkpoint
 from makers import SYNTHETIC, Ran, head_of_clip, left_behind, pictures_of, psnr, run, said_by, write_clip
 
 Cli = Callable[..., Ran]
@@ -21,13 +22,13 @@ Cli = Callable[..., Ran]
 OPTIONS = {
     "extract": ["--output", "-o", "--size", "--every", "--threshold", "--min-size", "--faces", "--detect-every"],
     "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"]
-    + ["--hold-out", "--until-flat", "--subject-a", "--subject-b"],
-    "subjects": ["--footing", "--name", "--note"],
+    + ["--hold-out", "--until-flat", "--basis-a", "--basis-b"],
+    "consent": ["--basis", "--name", "--note"],
     "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"]
     + ["--like", "--smooth", "--encoder", "--resume", "--preview", "--start", "--seam", "--grain"],
     "swap": ["--output", "-o", "--work", "--iterations", "--minutes", "--preset", "--faces"]
-    + ["--subject-a", "--subject-b"],
-    "evaluate": ["--output", "-o", "--truth", "--target", "--labels", "--samples", "--worst"],
+    + ["--basis-a", "--basis-b"],
+    "evaluate": ["--output", "-o", "--truth", "--identity", "--labels", "--samples", "--worst"],
     "check": ["FILES", "--json", "Leaves with 0"],
     "demo": ["--output", "-o", "--minutes", "--iterations"],
     "models install": ["pip packages"],
@@ -53,7 +54,7 @@ def test_help_says_what_for_and_lists_the_commands(cli: Cli) -> None:
 
 def test_every_option_is_explained(cli: Cli) -> None:
     """A line that holds nothing but an option's name and type explains nothing."""
-    for name in ("extract", "subjects", "train", "convert", "swap", "evaluate", "demo"):
+    for name in ("extract", "consent", "train", "convert", "swap", "evaluate", "demo"):
         shown = cli(name, "--help").out
         for line in shown.splitlines():
             if re.search(r"--[a-z-]+ (INT|FLOAT|PATH|CHOICE|STR)", line):
@@ -75,7 +76,7 @@ def test_version(cli: Cli) -> None:
         (["convert", "m", "a.mp4", "-o", "x.mp4"], "--to requires an argument"),
         (["convert", "m", "a.mp4", "-o", "x.mp4", "--to", "c"], 'Choose from: "a", "b"'),
         (["evaluate", "r.mp4", "s.mp4", "--thruth", "t.mp4"], "Did you mean --truth"),
-        (["evaluate", "r.mp4", "s.mp4", "--target", "t", "--samples", "2"], "2 samples are too few"),
+        (["evaluate", "r.mp4", "s.mp4", "--identity", "t", "--samples", "2"], "2 samples are too few"),
         (["train", "a", "b", "-o", "x", "--hold-out", "0.7"], "Holding out 0.7 of the faces is not possible"),
         (["train", "a", "b", "-o", "x", "--preset", "huge"], 'Choose from: "lite", "hd", "xl", "classic"'),
         (["extract", "a.mp4", "-o", "x", "--every", "many"], "many"),
@@ -96,7 +97,7 @@ def test_a_wrong_option_is_refused_with_a_suggestion(
 def test_help_and_extract_start_without_torch(tmp_path: Path) -> None:
     """It takes two seconds to import and neither needs it."""
     for arguments in (["--help"], ["extract", "--help"], ["extract", str(tmp_path / "none.mp4"), "-o", "x"]):
-        code = f"import sys; sys.argv[1:] = {arguments!r}\nfrom clearswap.doors.cli import main\ntry: main()\n"
+        code = f"import sys; sys.argv[1:] = {arguments!r}\nfrom clearswap.cli.main import main\ntry: main()\n"
         code += "except SystemExit: pass\nprint('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "False", arguments

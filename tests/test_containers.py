@@ -14,12 +14,12 @@ import pytest
 from av import AudioFrame
 
 import clearswap
-from clearswap.machinery.video import probe
+from clearswap.media.video import probe
 from conftest import Footage
 from makers import Picture, pictures_of, psnr, sound_packets, ticks_of, turn_by_matrix, with_mark
 
 FRAMES = 12
-ANYONE = clearswap.WhoConfig(faces="largest")
+ANYONE = clearswap.SelectConfig(faces="largest")
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ def test_a_clip_of_every_kind(model: Path, footage: Footage, tmp_path: Path, cas
     output = tmp_path / "out.mp4"
     if case.refused:
         with pytest.raises(clearswap.InputError, match=case.refused):
-            clearswap.convert(model, source, output, to="a", who=ANYONE)
+            clearswap.convert(model, source, output, to="a", select=ANYONE)
         assert [path.name for path in tmp_path.iterdir()] == [source.name]
         return
-    done = clearswap.convert(model, source, output, to="a", who=ANYONE, label=clearswap.LabelConfig(label=False))
+    done = clearswap.convert(model, source, output, to="a", select=ANYONE, label=clearswap.LabelConfig(label=False))
     before, after = [with_mark(x, model) for x in pictures_of(source)], pictures_of(output)
     corner = np.zeros(before[0].shape[:2], bool)
     corner[:30, :30] = True  # no face reaches there

@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 import clearswap
+from clearswap.api.convert import ConvertResult
 from clearswap.core.swap import Swapper
-from clearswap.machinery.encoder import PictureTrack
-from clearswap.machinery.identity import load_or_make
-from clearswap.machinery.mesh import Mesh
-from clearswap.machinery.pictures import read_alpha, read_picture
-from clearswap.machinery.tracker import TrackConfig, make_tracker, track
-from clearswap.machinery.video import probe, read_frames
-from clearswap.verbs.convert import Converted
+from clearswap.disclosure.signer import load_or_make
+from clearswap.faces.landmarks import Mesh
+from clearswap.faces.tracker import TrackConfig, make_tracker, track
+from clearswap.media.encoder import PictureTrack
+from clearswap.media.files import read_alpha, read_picture
+from clearswap.media.video import probe, read_frames
 from conftest import Footage
 from makers import (
     Picture,
@@ -44,7 +44,7 @@ from makers import (
 )
 
 UNLABELLED = clearswap.LabelConfig(label=False)
-ANYONE = clearswap.WhoConfig(faces="largest")  # the model knows other people than the real clips show
+ANYONE = clearswap.SelectConfig(faces="largest")  # the model knows other people than the real clips show
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Swapped:
 
     source: Path
     output: Path
-    done: Converted
+    done: ConvertResult
     hulls: list[Picture | None]  # (H, W), 255 in the face
 
 
 def swap_clip(model: Path, source: Path, output: Path) -> Swapped:
-    done = clearswap.convert(model, source, output, to="a", who=ANYONE, label=UNLABELLED)
+    done = clearswap.convert(model, source, output, to="a", select=ANYONE, label=UNLABELLED)
     hulls: list[Picture | None] = []
     for frame, faces in track(read_frames(source), make_tracker(TrackConfig())):
         area = np.zeros(frame.picture.shape[:2], np.uint8)
@@ -90,7 +90,7 @@ def test_size_rate_length_and_frame_times_stay(swapped: Swapped) -> None:
     assert output.rate == source.rate
     assert ticks_of(swapped.output) == ticks_of(swapped.source)
     assert length(swapped.output) == length(swapped.source)
-    assert swapped.done == Converted(1, source.frames, source.frames, 0, 0, "copied")
+    assert swapped.done == ConvertResult(1, source.frames, source.frames, 0, 0, "copied")
 
 
 def length(path: Path) -> Fraction:
@@ -156,16 +156,16 @@ def test_nothing_but_the_output_is_left(swapped: Swapped) -> None:
 
 def test_the_chosen_person_is_drawn(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     picture = save_picture(tmp_path / "face.png", pictures_of(swapped.source)[0])
-    clearswap.convert(model, picture, tmp_path / "a.png", to="a", who=ANYONE)
-    clearswap.convert(model, picture, tmp_path / "b.png", to="b", who=ANYONE)
+    clearswap.convert(model, picture, tmp_path / "a.png", to="a", select=ANYONE)
+    clearswap.convert(model, picture, tmp_path / "b.png", to="b", select=ANYONE)
     assert psnr(read_picture(tmp_path / "a.png"), read_picture(tmp_path / "b.png")) < 50
 
 
 def test_frames_without_a_face_pass_through_and_are_counted(model: Path, footage: Footage, tmp_path: Path) -> None:
     # frames 84..107 of the clip: the man appears in 96, the 13th of these 24
     clip = cut_clip(footage("noface_face.mov"), tmp_path / "appears.mp4", 84, 108)
-    done = clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", who=ANYONE, label=UNLABELLED)
-    assert done == Converted(1, 24, 12, 12, 0, "none")
+    done = clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", select=ANYONE, label=UNLABELLED)
+    assert done == ConvertResult(1, 24, 12, 12, 0, "none")
     assert "12 of 24 frames swapped; 12 frames had no face and are unchanged." in str(done)
     before, after = pictures_of(clip), pictures_of(tmp_path / "out.mp4")
     assert min(psnr(with_mark(before[i], model), after[i]) for i in range(12)) > 40
@@ -174,21 +174,21 @@ def test_frames_without_a_face_pass_through_and_are_counted(model: Path, footage
 def test_a_clip_without_any_face_is_refused_and_nothing_written(model: Path, footage: Footage, tmp_path: Path) -> None:
     clip = cut_clip(footage("no_face.mp4"), tmp_path / "sky.mp4", 0, 6)
     with pytest.raises(clearswap.InputError, match=r"No face was found in .*sky.mp4 \(6 frames\)"):
-        clearswap.convert(model, clip, tmp_path / "out" / "sky.mp4", to="a", who=ANYONE)
+        clearswap.convert(model, clip, tmp_path / "out" / "sky.mp4", to="a", select=ANYONE)
     assert [name for name in left_behind(tmp_path) if name.endswith("mp4")] == ["sky.mp4"]
 
 
 def test_quicktime_output_is_signed_too(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     clip = head_of_clip(swapped.source, tmp_path / "clip.mp4", 6)
-    clearswap.convert(model, clip, tmp_path / "out.mov", to="a", who=ANYONE)
+    clearswap.convert(model, clip, tmp_path / "out.mov", to="a", select=ANYONE)
     assert said_by(tmp_path / "out.mov").state == "trusted"
     assert sound_packets(tmp_path / "out.mov") == sound_packets(clip)
 
 
 def test_a_swap_of_a_swap_keeps_the_first_ones_credentials(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     picture = save_picture(tmp_path / "face.png", pictures_of(swapped.source)[0])
-    clearswap.convert(model, picture, tmp_path / "once.png", to="a", who=ANYONE)
-    clearswap.convert(model, tmp_path / "once.png", tmp_path / "twice.png", to="b", who=ANYONE)
+    clearswap.convert(model, picture, tmp_path / "once.png", to="a", select=ANYONE)
+    clearswap.convert(model, tmp_path / "once.png", tmp_path / "twice.png", to="b", select=ANYONE)
     said = said_by(tmp_path / "twice.png")
     assert (said.state, said.generated) == ("trusted", True)
 
@@ -205,8 +205,8 @@ def test_pictures_of_every_kind(model: Path, footage: Footage, tmp_path: Path, n
     given = {"rgba": np.dstack([pixels, alpha]), "grey": grey, "grey16": grey.astype(np.uint16) * 257}
     source = save_picture(tmp_path / name, given.get(name.split(".")[0], pixels))
     output = tmp_path / f"out {name}"
-    done = clearswap.convert(model, source, output, to="a", who=ANYONE, label=UNLABELLED)
-    assert done == Converted(1, 1, 1, 0, 0, "none")
+    done = clearswap.convert(model, source, output, to="a", select=ANYONE, label=UNLABELLED)
+    assert done == ConvertResult(1, 1, 1, 0, 0, "none")
     before, after = with_mark(read_picture(source), model), read_picture(output)
     changed = (before != after).any(2)
     assert after.shape == before.shape
@@ -227,9 +227,9 @@ def test_a_folder_becomes_a_folder_of_the_same_names(model: Path, footage: Foota
     save_picture(given / "two.jpg", frames[20])
     save_picture(given / "sky.png", pictures_of(footage("no_face.mp4"))[0])
     write_clip(given / "clip.mp4", 4, size=(640, 360), picture=lambda i, _w, _h: frames[i])
-    done = clearswap.convert(model, given, wanted, to="a", who=ANYONE)
+    done = clearswap.convert(model, given, wanted, to="a", select=ANYONE)
     assert left_behind(wanted) == ["clip.mp4", "one.png", "sky.png", "two.jpg"]
-    assert done == Converted(4, 7, 6, 1, 0, "none")
+    assert done == ConvertResult(4, 7, 6, 1, 0, "none")
     assert (given / "sky.png").read_bytes() == (wanted / "sky.png").read_bytes()  # nothing in it is generated
     states = {path.name: said_by(path).state for path in wanted.iterdir()}
     assert states == {"clip.mp4": "trusted", "one.png": "trusted", "sky.png": "none", "two.jpg": "trusted"}
@@ -250,16 +250,16 @@ def test_an_output_that_cannot_be_signed_is_refused(
 def test_the_input_is_never_overwritten(model: Path, swapped: Swapped) -> None:
     before = swapped.source.read_bytes()
     with pytest.raises(clearswap.OutputError, match="is the input itself"):
-        clearswap.convert(model, swapped.source, swapped.source, to="a", who=ANYONE)
+        clearswap.convert(model, swapped.source, swapped.source, to="a", select=ANYONE)
     assert swapped.source.read_bytes() == before
 
 
 def test_all_faces_of_a_frame_can_be_swapped(model: Path, footage: Footage, tmp_path: Path) -> None:
     face = pictures_of(footage("single_face.mp4"))[0]
     save_picture(tmp_path / "twins.png", np.hstack([face, face]))
-    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "one.png", to="a", who=ANYONE, label=UNLABELLED)
-    every = clearswap.WhoConfig(faces="all")
-    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "all.png", to="a", who=every, label=UNLABELLED)
+    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "one.png", to="a", select=ANYONE, label=UNLABELLED)
+    every = clearswap.SelectConfig(faces="all")
+    clearswap.convert(model, tmp_path / "twins.png", tmp_path / "all.png", to="a", select=every, label=UNLABELLED)
     before = with_mark(read_picture(tmp_path / "twins.png"), model)
     one = (before != read_picture(tmp_path / "one.png")).any(2)
     both = (before != read_picture(tmp_path / "all.png")).any(2)
@@ -272,17 +272,19 @@ def test_no_mask_no_colour_no_change_of_others(model: Path, swapped: Swapped, tm
     """The options reach the pixels: a mask shrunk to nothing changes nothing, colour matching changes the face."""
     picture = save_picture(tmp_path / "face.png", pictures_of(swapped.source)[0])
     nothing = clearswap.MaskConfig(shrink=0.6)
-    clearswap.convert(model, picture, tmp_path / "nothing.png", to="a", who=ANYONE, mask=nothing, label=UNLABELLED)
+    clearswap.convert(model, picture, tmp_path / "nothing.png", to="a", select=ANYONE, mask=nothing, label=UNLABELLED)
     assert np.array_equal(with_mark(read_picture(picture), model), read_picture(tmp_path / "nothing.png"))
-    clearswap.convert(model, picture, tmp_path / "matched.png", to="a", who=ANYONE)
-    clearswap.convert(model, picture, tmp_path / "raw.png", to="a", who=ANYONE, blend=clearswap.BlendConfig(colour=0))
+    clearswap.convert(model, picture, tmp_path / "matched.png", to="a", select=ANYONE)
+    clearswap.convert(
+        model, picture, tmp_path / "raw.png", to="a", select=ANYONE, blend=clearswap.BlendConfig(colour=0)
+    )
     assert not np.array_equal(read_picture(tmp_path / "matched.png"), read_picture(tmp_path / "raw.png"))
 
 
 def test_progress_counts_every_frame(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     clip = head_of_clip(swapped.source, tmp_path / "clip.mp4", 12)
     seen: list[clearswap.Progress] = []
-    clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", who=ANYONE, report=seen.append)
+    clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", select=ANYONE, on_progress=seen.append)
     frames = probe(clip).frames
     for stage in ("look through clip.mp4", "convert clip.mp4"):
         assert [event.done for event in seen if event.stage == stage] == list(range(1, frames + 1))
@@ -292,7 +294,7 @@ def test_progress_counts_every_frame(model: Path, swapped: Swapped, tmp_path: Pa
 def test_the_same_input_gives_the_same_pixels(model: Path, swapped: Swapped, tmp_path: Path) -> None:
     clip = head_of_clip(swapped.source, tmp_path / "clip.mp4", 6)
     for name in ("one.mp4", "two.mp4"):
-        clearswap.convert(model, clip, tmp_path / name, to="a", who=ANYONE)
+        clearswap.convert(model, clip, tmp_path / name, to="a", select=ANYONE)
     for one, two in zip(pictures_of(tmp_path / "one.mp4"), pictures_of(tmp_path / "two.mp4"), strict=True):
         assert np.array_equal(one, two)
 
@@ -307,8 +309,8 @@ def test_the_identity_is_its_owners_alone(own_configuration: Path) -> None:
 
 
 def test_a_part_of_a_clip_is_converted_with_its_sound(model: Path, footage: Footage, tmp_path: Path) -> None:
-    source, part = footage("single_face.mp4"), clearswap.Excerpt(0.5, 1.5)
-    done = clearswap.convert(model, source, tmp_path / "part.mp4", to="a", who=ANYONE, part=part)
+    source, time_range = footage("single_face.mp4"), clearswap.TimeRange(0.5, 1.5)
+    done = clearswap.convert(model, source, tmp_path / "part.mp4", to="a", select=ANYONE, time_range=time_range)
     times = [float(time) for time in ticks_of(source)]
     inside = [i for i, time in enumerate(times) if 0.5 <= time < 1.5]
     assert done.frames == done.swapped == len(inside)
@@ -327,13 +329,13 @@ def test_a_part_of_a_clip_is_converted_with_its_sound(model: Path, footage: Foot
 @pytest.mark.parametrize(("start", "end", "words"), [(-1, None, "does not begin at second -1"), (2, 1, "give a later")])
 def test_a_part_that_is_none_is_refused(start: float, end: float | None, words: str) -> None:
     with pytest.raises(clearswap.OptionError, match=words):
-        clearswap.Excerpt(start, end)
+        clearswap.TimeRange(start, end)
 
 
 def test_a_part_after_the_end_of_the_clip_is_refused(model: Path, footage: Footage, tmp_path: Path) -> None:
-    source, part = footage("single_face.mp4"), clearswap.Excerpt(60)
+    source, time_range = footage("single_face.mp4"), clearswap.TimeRange(60)
     with pytest.raises(clearswap.InputError, match=r"No face was found .*\(0 frames\)"):
-        clearswap.convert(model, source, tmp_path / "part.mp4", to="a", who=ANYONE, part=part)
+        clearswap.convert(model, source, tmp_path / "part.mp4", to="a", select=ANYONE, time_range=time_range)
     assert left_behind(tmp_path) == []
 
 

@@ -16,15 +16,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import clearswap
-from clearswap.machinery import checkpoint, credentials, identity, provenance
-from clearswap.machinery.credentials import Statement
-from clearswap.machinery.pictures import encode_picture
-from clearswap.machinery.provenance import Provenance, sidecar_of
+from clearswap.disclosure import credentials, credentials_reader, signer
+from clearswap.disclosure.credentials import Statement
+from clearswap.disclosure.credentials_reader import Provenance, sidecar_of
+from clearswap.media.files import encode_picture
+from clearswap.training import checkpoint
 from conftest import Footage
 from makers import Picture, Ran, left_behind, pictures_of, said_by, sound_packets, stream_copy, write_clip
 
-ANYONE = clearswap.WhoConfig(faces="largest")
-SAID = Statement("3fa2" + 60 * "0", 0x3FA2, {"a": {"footing": "self"}, "b": {"footing": "agreed"}})
+ANYONE = clearswap.SelectConfig(faces="largest")
+SAID = Statement("3fa2" + 60 * "0", 0x3FA2, {"a": {"basis": "self"}, "b": {"basis": "agreed"}})
 KINDS = ["clip.mp4", "clip.mov", "clip.avi", "clip.mkv", "face.png", "face.jpg", "face.webp", "face.tif"]
 
 
@@ -43,7 +44,7 @@ def noise(index: int, width: int, height: int) -> Picture:
 
 def signed(unsigned: Path, path: Path, original: Path | None = None, statement: Statement = SAID) -> Path:
     with credentials.signed_file(path) as partial:
-        credentials.sign(unsigned, partial, original or unsigned, identity.load_or_make(), statement)
+        credentials.sign(unsigned, partial, original or unsigned, signer.load_or_make(), statement)
     return path
 
 
@@ -71,7 +72,7 @@ def test_what_is_signed_is_read_back(tmp_path: Path, name: str) -> None:
     beside = ["clip.c2pa"] if name == "clip.mkv" else []
     assert left_behind(tmp_path / "out") == beside + [name]
     assert said.sidecar == (sidecar_of(output) if beside else None)
-    assert provenance.read(output).state == "valid"  # to a stranger
+    assert credentials_reader.read(output).state == "valid"  # to a stranger
 
 
 def clearswap_version() -> str:
@@ -108,13 +109,13 @@ def test_the_tree_hides_nothing_and_saves_memory(tmp_path: Path) -> None:
     assert clip.stat().st_size > 50 << 20
     lines = [
         "import sys; from pathlib import Path",
-        "from clearswap.machinery import credentials, provenance",
-        "from clearswap.machinery.identity import load_or_make",
+        "from clearswap.disclosure import credentials, credentials_reader",
+        "from clearswap.disclosure.signer import load_or_make",
         "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1024",
         "clip, out, me = Path(sys.argv[1]), Path(sys.argv[2]), load_or_make()",
         "open('/proc/self/clear_refs', 'w').write('5'); before = peak()",
         "credentials.sign(clip, out, clip, me, credentials.Statement('0' * 64, 0))",
-        "assert provenance.read(out, me.root).state == 'trusted'",
+        "assert credentials_reader.read(out, me.root).state == 'trusted'",
         "print(peak() - before)",
     ]
     code = [sys.executable, "-c", "\n".join(lines), str(clip), str(tmp_path / "out.mp4")]
@@ -190,7 +191,7 @@ def test_a_sidecar_of_another_file_is_not_overwritten(tmp_path: Path) -> None:
 def test_both_files_appear_or_none(tmp_path: Path) -> None:
     clip, there = make(tmp_path / "clip.mkv"), tmp_path / "out"
     with pytest.raises(ZeroDivisionError), credentials.signed_file(there / "out.mkv") as partial:
-        credentials.sign(clip, partial, clip, identity.load_or_make(), SAID)
+        credentials.sign(clip, partial, clip, signer.load_or_make(), SAID)
         assert len(left_behind(there)) == 2
         _ = 1 / 0
     assert left_behind(there) == []
@@ -255,10 +256,10 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def test_kinds_are_told_by_content(tmp_path: Path) -> None:
-    kinds = {name: provenance.kind_of(make(tmp_path / name)) for name in KINDS}
+    kinds = {name: credentials_reader.kind_of(make(tmp_path / name)) for name in KINDS}
     assert kinds["clip.mp4"] == kinds["clip.mov"] == "video/mp4"
-    assert kinds["clip.mkv"] == provenance.OTHER
+    assert kinds["clip.mkv"] == credentials_reader.OTHER
     assert len({kind for one, kind in kinds.items() if one != "clip.mov"}) == len(KINDS) - 1
     (tmp_path / "empty").write_bytes(b"")
-    assert provenance.kind_of(tmp_path / "empty") == provenance.OTHER
-    assert provenance.read(tmp_path / "empty").state == "none"
+    assert credentials_reader.kind_of(tmp_path / "empty") == credentials_reader.OTHER
+    assert credentials_reader.read(tmp_path / "empty").state == "none"

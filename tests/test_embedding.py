@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.machinery.embedding import SIDE, Embedding, chip
-from clearswap.machinery.tracker import TrackConfig, make_tracker
-from clearswap.machinery.video import read_frames
+from clearswap.faces.embedding import SIDE, Embedding, chip
+from clearswap.faces.tracker import TrackConfig, make_tracker
+from clearswap.media.video import read_frames
 from conftest import Footage
 from makers import Picture
 
@@ -117,8 +117,9 @@ def test_one_picture_always_has_one_embedding(pictures: dict[str, list[Picture]]
 
 def test_weights_without_the_layers_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file's hash is checked before; this is for the reader of dlib's form itself."""
-    import clearswap
     from clearswap.machinery import weights
+
+    import clearswap
 
     (tmp_path / "other.dat").write_bytes(b"something else")
     monkeypatch.setattr(weights, "find", lambda _: tmp_path / "other.dat")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import clearswap
-from clearswap.core.motion import FEATURES
-from clearswap.core.scores import FIGURES
-from clearswap.verbs.evaluate import CEILING, RESULT, STILL, TRUTH, UNSWAPPED, EvaluateConfig, Evaluation
+from clearswap.api.evaluate import CEILING, RESULT, STILL, TRUTH, UNSWAPPED, EvaluateConfig, EvaluateResult
+from clearswap.evaluation.motion import FEATURES
+from clearswap.evaluation.scores import FIGURES
 from makers import Ran, head_of_clip, left_behind
 from spoiled import (
     Clip,
@@ -33,7 +33,7 @@ FEW = EvaluateConfig(samples=9, worst=2)
 FEWEST = EvaluateConfig(samples=6, worst=2)
 MANY = EvaluateConfig(samples=30, worst=2)
 FRAMES = 45
-Judge = Callable[..., Evaluation]
+Judge = Callable[..., EvaluateResult]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def target(faces_a: Path, folder: Path) -> Path:
 def with_truth(source: Clip, truth: Clip, folder: Path) -> Judge:
     """Measure a swap of the source clip against the truth."""
 
-    def judge(result: Path, labels: Path | None = None) -> Evaluation:
+    def judge(result: Path, labels: Path | None = None) -> EvaluateResult:
         output = folder / f"{result.stem} against truth"
         return clearswap.evaluate(result, source.path, output, truth=truth.path, labels=labels, config=FEWEST)
 
@@ -76,20 +76,20 @@ def with_truth(source: Clip, truth: Clip, folder: Path) -> Judge:
 def without(truth: Clip, target: Path, folder: Path) -> Judge:
     """Measure what became of the truth clip, as if that were the original."""
 
-    def judge(result: Path, config: EvaluateConfig = FEW) -> Evaluation:
-        return clearswap.evaluate(result, truth.path, folder / f"{result.stem} alone", target=target, config=config)
+    def judge(result: Path, config: EvaluateConfig = FEW) -> EvaluateResult:
+        return clearswap.evaluate(result, truth.path, folder / f"{result.stem} alone", identity=target, config=config)
 
     return judge
 
 
 @pytest.fixture(scope="module")
-def perfect(source: Clip, truth: Clip, target: Path, folder: Path) -> Evaluation:
+def perfect(source: Clip, truth: Clip, target: Path, folder: Path) -> EvaluateResult:
     output = folder / "perfect"
-    return clearswap.evaluate(truth.path, source.path, output, truth=truth.path, target=target, config=MANY)
+    return clearswap.evaluate(truth.path, source.path, output, truth=truth.path, identity=target, config=MANY)
 
 
 @pytest.fixture(scope="module")
-def unchanged(without: Judge, truth: Clip) -> Evaluation:
+def unchanged(without: Judge, truth: Clip) -> EvaluateResult:
     return without(truth.path, MANY)
 
 
@@ -103,7 +103,7 @@ PERFECT = {
 }
 
 
-def test_the_truth_itself_is_perfect_in_every_figure(perfect: Evaluation) -> None:
+def test_the_truth_itself_is_perfect_in_every_figure(perfect: EvaluateResult) -> None:
     for name in (RESULT, TRUTH):
         assert {key: perfect.lines[name].scores[key] for key in PERFECT} == pytest.approx(PERFECT, abs=0.02), name
     assert perfect.lines[RESULT].scores == pytest.approx(perfect.lines[TRUTH].scores, abs=0.02)
@@ -112,7 +112,7 @@ def test_the_truth_itself_is_perfect_in_every_figure(perfect: Evaluation) -> Non
     assert (len(perfect.frames), perfect.without_face) == (30, 0)
 
 
-def test_the_lines_stand_in_the_order_of_how_good_they_are(perfect: Evaluation) -> None:
+def test_the_lines_stand_in_the_order_of_how_good_they_are(perfect: EvaluateResult) -> None:
     assert list(perfect.lines) == [UNSWAPPED, STILL, RESULT, CEILING, TRUTH]
     lines = {name: line.scores for name, line in perfect.lines.items()}
     for figure in ("fitted_psnr", "fitted_ssim", "followed", "face_psnr"):
@@ -172,7 +172,7 @@ def test_what_something_covers_is_left_out(with_truth: Judge, truth: Clip, folde
 # --- without a truth -------------------------------------------------------------------------------------
 
 
-def test_unchanged_frames_have_nothing_to_find_fault_with(unchanged: Evaluation) -> None:
+def test_unchanged_frames_have_nothing_to_find_fault_with(unchanged: EvaluateResult) -> None:
     expected = {"edge": 0, "followed": 1, "pose": 0, "expression": 0, "flicker": 1, "sharpness": 1, "outside": 100}
     for name in (RESULT, UNSWAPPED):
         assert {key: unchanged.lines[name].scores[key] for key in expected} == pytest.approx(expected, abs=0.02)
@@ -180,7 +180,7 @@ def test_unchanged_frames_have_nothing_to_find_fault_with(unchanged: Evaluation)
     assert {figure.key for figure in unchanged.figures} == {f.key for f in FIGURES if not f.needs_truth}
 
 
-def test_a_still_face_follows_nothing(unchanged: Evaluation) -> None:
+def test_a_still_face_follows_nothing(unchanged: EvaluateResult) -> None:
     still = unchanged.lines[STILL]
     assert still.scores["followed"] < 0.3
     assert still.scores["expression"] > 1
@@ -197,7 +197,7 @@ def test_frozen_frames_follow_nothing(without: Judge, truth: Clip, folder: Path)
     assert done["expression"] > 1
 
 
-def test_late_motion_is_not_followed(unchanged: Evaluation, without: Judge, truth: Clip, folder: Path) -> None:
+def test_late_motion_is_not_followed(unchanged: EvaluateResult, without: Judge, truth: Clip, folder: Path) -> None:
     late = [truth.frames[max(0, i - 3)] for i in range(len(truth.frames))]
     done = without(lossless(folder / "late.mkv", late), MANY)
     assert done["followed"] < 0.75 * unchanged["followed"]
@@ -232,7 +232,7 @@ def test_what_changes_outside_the_face_is_seen(without: Judge, truth: Clip, fold
     assert done["sharpness"] == pytest.approx(1, abs=0.01)
 
 
-def test_another_persons_face_is_another_identity(unchanged: Evaluation, without: Judge, source: Clip) -> None:
+def test_another_persons_face_is_another_identity(unchanged: EvaluateResult, without: Judge, source: Clip) -> None:
     """The clip of person b, taken for a swap that should show person a."""
     done = without(source.path)
     assert done["identity_target"] > unchanged["identity_target"] + 0.15
@@ -245,7 +245,7 @@ def test_another_persons_face_is_another_identity(unchanged: Evaluation, without
 
 @pytest.mark.parametrize("kind", ["perfect", "unchanged"])
 def test_the_files_hold_the_same_figures_and_need_nothing_else(kind: str, request: pytest.FixtureRequest) -> None:
-    done: Evaluation = request.getfixturevalue(kind)
+    done: EvaluateResult = request.getfixturevalue(kind)
     data = json.loads(done.json.read_text())
     assert data["frames"] == done.frames
     assert list(data["lines"]) == list(done.lines)
@@ -269,7 +269,7 @@ def test_the_command_says_the_same(
     without: Judge, truth: Clip, source: Clip, target: Path, folder: Path, cli: Callable[..., Ran]
 ) -> None:
     done = without(source.path, FEW)
-    arguments = ["--target", target, "--samples", "9", "--worst", "2"]
+    arguments = ["--identity", target, "--samples", "9", "--worst", "2"]
     said = cli("evaluate", source.path, truth.path, "-o", folder / "by command", *arguments)
     assert said.code == 0, said
     assert said.err == ""

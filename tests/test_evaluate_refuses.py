@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import clearswap
-from clearswap.verbs.evaluate import EvaluateConfig
+from clearswap.api.evaluate import EvaluateConfig
 from conftest import Footage
 from makers import Ran, cut_clip, left_behind, write_clip
 from spoiled import lossless
@@ -50,8 +50,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "missing result": (["none.mp4", "source.mp4", "--truth", "truth.mp4"], "none.mp4 does not exist"),
     "missing source": (["truth.mp4", "none.mp4", "--truth", "truth.mp4"], "none.mp4 does not exist"),
     "missing truth": (["truth.mp4", "source.mp4", "--truth", "none.mp4"], "none.mp4 does not exist"),
-    "missing target": (["truth.mp4", "source.mp4", "--target", "none"], "none is not a face set"),
-    "no face set": (["truth.mp4", "source.mp4", "--target", "no set"], "has no index.jsonl"),
+    "missing target": (["truth.mp4", "source.mp4", "--identity", "none"], "none is not a face set"),
+    "no face set": (["truth.mp4", "source.mp4", "--identity", "no set"], "has no index.jsonl"),
     "no video": (["text.mp4", "source.mp4", "--truth", "truth.mp4"], "is not a video or picture that can be read"),
     "other size": (["other size.mp4", "source.mp4", "--truth", "truth.mp4"], "is 320x240"),
     "truth of other size": (["truth.mp4", "source.mp4", "--truth", "other size.mp4"], "is 320x240"),
@@ -105,7 +105,7 @@ def test_labels_beside_the_clip_are_found_by_themselves(clips: Path, tmp_path: P
 
 def test_a_place_that_cannot_be_written(clips: Path, faces_a: Path, tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "file").touch()
-    arguments = ["--target", faces_a, "--samples", "3", "--worst", "1", "-o", tmp_path / "file" / "out"]
+    arguments = ["--identity", faces_a, "--samples", "3", "--worst", "1", "-o", tmp_path / "file" / "out"]
     assert "cannot be written" in cli("evaluate", clips / "source.mp4", clips / "source.mp4", *arguments).sentence()
     assert left_behind(tmp_path) == ["file"]
 

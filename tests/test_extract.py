@@ -13,12 +13,12 @@ import pytest
 
 import clearswap
 from clearswap.core.align import Frame, Points, align, face_matrix
-from clearswap.machinery.detector import Detector
-from clearswap.machinery.faceset import INDEX, FaceRecord, read_faces, read_index
-from clearswap.machinery.mesh import Mesh
-from clearswap.machinery.pictures import read_picture
-from clearswap.machinery.tracker import TrackConfig, Tracker, make_tracker, track
-from clearswap.machinery.video import read_frames
+from clearswap.faces.detector import Detector
+from clearswap.faces.faceset import INDEX, FaceRecord, read_faces, read_index
+from clearswap.faces.landmarks import Mesh
+from clearswap.faces.tracker import TrackConfig, Tracker, make_tracker, track
+from clearswap.media.files import read_picture
+from clearswap.media.video import read_frames
 from conftest import Footage
 from makers import Ran, left_behind, pictures_of, psnr, save_picture
 
@@ -228,7 +228,7 @@ def test_the_command_takes_the_same_options(footage: Footage, tmp_path: Path, cl
 def test_progress_counts_up_to_the_number_of_frames(footage: Footage, tmp_path: Path) -> None:
     seen: list[clearswap.Progress] = []
     config = clearswap.ExtractConfig(every=9)
-    clearswap.extract([footage("single_face.mp4")], tmp_path / "set", config=config, report=seen.append)
+    clearswap.extract([footage("single_face.mp4")], tmp_path / "set", config=config, on_progress=seen.append)
     assert [event.done for event in seen] == list(range(1, 9))
     assert {event.total for event in seen} == {8}
     assert {event.stage for event in seen} == {"extract single_face.mp4"}

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 import clearswap
 from clearswap import TrainConfig
 from clearswap.core.augment import framed
-from clearswap.core.held_out import HeldOut, held_out_error, minutes_without_gain
-from clearswap.core.model import PRESETS, ModelConfig, Side
-from clearswap.machinery import checkpoint
-from clearswap.machinery.device import used_device
-from clearswap.machinery.face_data import held_out, load_faces
-from clearswap.machinery.faceset import FaceRecord
-from clearswap.machinery.history import History, Moment, read_history
-from clearswap.machinery.train_step import start_training
+from clearswap.core.network import PRESETS, ModelConfig, Side
+from clearswap.core.train_step import start_training
+from clearswap.faces.faceset import FaceRecord
+from clearswap.training import checkpoint
+from clearswap.training.dataset import held_out, load_faces
+from clearswap.training.device import used_device
+from clearswap.training.held_out import HeldOut, held_out_error, minutes_without_gain
+from clearswap.training.log import History, LogRow, read_history
 from makers import Ran, left_behind
 
 CPU = torch.device("cpu")
@@ -75,10 +75,10 @@ def test_at_least_one_is_held_out_and_never_all(counts: list[int], share: float)
 
 def test_no_held_out_face_is_trained_on(faces_a: Path) -> None:
     model = replace(PRESETS["classic"], hold_out=0.2)  # sees all of a face, also its surroundings
-    data = load_faces(faces_a, model, CPU)
-    assert (len(data.faces), len(data.held.inputs)) == (80, 20)
+    data, held = load_faces(faces_a, model, CPU)
+    assert (len(data.faces), len(held.inputs)) == (80, 20)
     trained = framed(data.faces[:, :3].float() / 255, model)
-    gaps = torch.stack([(trained - one).abs().mean((1, 2, 3)).min() for one in data.held.inputs])
+    gaps = torch.stack([(trained - one).abs().mean((1, 2, 3)).min() for one in held.inputs])
     assert float(gaps.min()) > 1e-3
     again = torch.stack([(trained - one).abs().mean((1, 2, 3)).min() for one in trained[:5]])
     assert float(again.max()) == 0  # a face that was trained on would have been found
@@ -87,8 +87,8 @@ def test_no_held_out_face_is_trained_on(faces_a: Path) -> None:
 def test_a_set_of_two_trains_on_one_and_holds_out_the_other(faces_a: Path, tmp_path: Path) -> None:
     for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl"]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    data = load_faces(tmp_path, PRESETS["lite"], CPU)
-    assert (len(data.faces), len(data.held.inputs), len(data.held.truth), len(data.held.area)) == (1, 1, 1, 1)
+    data, held = load_faces(tmp_path, PRESETS["lite"], CPU)
+    assert (len(data.faces), len(held.inputs), len(held.truth), len(held.area)) == (1, 1, 1, 1)
 
 
 # --- the figure ------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def shown_to(size: int, coverage: float = 0.7, drop: float = 0.055) -> ModelConf
 
 @pytest.fixture(scope="module")
 def held(faces_a: Path) -> Callable[[ModelConfig], HeldOut]:
-    return lambda model: load_faces(faces_a, model, CPU).held
+    return lambda model: load_faces(faces_a, model, CPU)[1]
 
 
 def error(held: Callable[[ModelConfig], HeldOut], model: ModelConfig, net: nn.Module) -> float:
@@ -171,10 +171,10 @@ def test_only_the_face_counts(held: Callable[[ModelConfig], HeldOut]) -> None:
 def test_measuring_leaves_the_network_as_it_was(faces_a: Path) -> None:
     state = start_training(replace(PRESETS["lite"], batch=2), 0, CPU)
     before = {name: value.clone() for name, value in state.net.state_dict().items()}
-    data = load_faces(faces_a, state.config, CPU)
+    _, held = load_faces(faces_a, state.config, CPU)
     for training in (True, False):
         state.net.train(training)
-        found = [held_out_error(state.net, state.config, data.held, "a") for _ in range(2)]
+        found = [held_out_error(state.net, state.config, held, "a") for _ in range(2)]
         assert found[0] == found[1]
         assert state.net.training is training
     assert all(torch.equal(before[name], value) for name, value in state.net.state_dict().items())
@@ -241,7 +241,7 @@ def trained_before(folder: Path, errors: np.ndarray) -> None:
     history = History(folder, 0)
     for i, value in enumerate(errors):
         part = (i + 1) / len(errors)
-        history.add(Moment(round(1000 * part), 1190 * part, 50.0, 0.1, 0.1, float(value), float(value)))
+        history.add(LogRow(round(1000 * part), 1190 * part, 50.0, 0.1, 0.1, float(value), float(value)))
     history.write()
 
 
@@ -249,7 +249,7 @@ def test_until_flat_ends_a_training_that_no_longer_gains(faces_a: Path, faces_b:
     trained_before(tmp_path, np.full(200, 0.02))
     notes: list[str] = []
     config = TrainConfig(until_flat=True, batch=2, iterations=3000)
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=config, report=lambda p: notes.append(p.note))
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=config, on_progress=lambda p: notes.append(p.note))
     assert 1000 < done.iterations < 3000
     assert done.flat_minutes == pytest.approx(done.seconds / 3 / 60, rel=0.01)
     assert sum("no gain over the last 7 minutes" in note for note in notes) == 1  # said once, not at each measurement
@@ -260,7 +260,7 @@ def test_without_until_flat_it_is_only_said(faces_a: Path, faces_b: Path, tmp_pa
     trained_before(tmp_path, np.full(200, 0.02))
     notes: list[str] = []
     config = TrainConfig(batch=2, iterations=1003)
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=config, report=lambda p: notes.append(p.note))
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=config, on_progress=lambda p: notes.append(p.note))
     assert done.iterations == 1003
     assert any("no gain over the last" in note for note in notes)
 
@@ -268,7 +268,7 @@ def test_without_until_flat_it_is_only_said(faces_a: Path, faces_b: Path, tmp_pa
 def test_until_flat_goes_on_while_the_error_falls(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     trained_before(tmp_path, np.linspace(5, 1, 200))
     config = TrainConfig(until_flat=True, batch=2, iterations=1003)
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=config)
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=config)
     assert (done.iterations, done.flat_minutes) == (1003, None)
 
 
@@ -284,7 +284,7 @@ def test_a_model_keeps_its_share_and_another_is_refused(
     assert left_behind(folder) == [checkpoint.FILE]
     assert cli(*arguments, "--hold-out", "0.1").code == 0
     fresh = TrainConfig(hold_out=0.25, iterations=1, batch=2)
-    clearswap.train(faces_a, faces_b, tmp_path / "fresh", config=fresh)
+    clearswap.train(faces_a, faces_b, tmp_path / "fresh", training=fresh)
     assert checkpoint.read_about(tmp_path / "fresh")[0].hold_out == 0.25
 
 

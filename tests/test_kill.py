@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import clearswap
-from clearswap.machinery import checkpoint
-from clearswap.machinery.video import probe
+from clearswap.media.video import probe
+from clearswap.training import checkpoint
 from makers import command, head_of_clip, left_behind, pictures_of, run, said_by, sound_packets, write_clip
 
 KILLS = 4
@@ -48,7 +48,7 @@ def test_a_model_survives_being_killed_at_any_moment(faces_a: Path, faces_b: Pat
     """Saved in every step, so that most kills land while a file is written."""
     model, moments = tmp_path / "model", random.Random(1)
     arguments = command("train", faces_a, faces_b, "-o", model, "--batch", "2", "--save-every", "1", "--minutes", "60")
-    clearswap.train(faces_a, faces_b, model, config=clearswap.TrainConfig(iterations=1, batch=2))
+    clearswap.train(faces_a, faces_b, model, training=clearswap.TrainConfig(iterations=1, batch=2))
     before, during_a_save = 1, 0
     for _ in range(KILLS):
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -65,7 +65,7 @@ def test_a_model_survives_being_killed_at_any_moment(faces_a: Path, faces_b: Pat
         checkpoint.load_network(model, torch.device("cpu"))
         before = counters.iteration
     print(f"{during_a_save} of {KILLS} kills came while a file was being written")
-    done = clearswap.train(faces_a, faces_b, model, config=clearswap.TrainConfig(iterations=before + 2, batch=2))
+    done = clearswap.train(faces_a, faces_b, model, training=clearswap.TrainConfig(iterations=before + 2, batch=2))
     assert done.iterations == before + 2
     assert not any(".partial" in name for name in left_behind(model))
 

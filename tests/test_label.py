@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.core.label import (
+from clearswap.disclosure.label import (
     Corner,
     Label,
     LabelConfig,
     draw_label,
     lay_label,
     letter_size,
+    make_label,
     margin,
     place,
     quietest_corner,
+    require_label,
 )
 from clearswap.errors import OptionError
-from clearswap.machinery.faceset import read_index
-from clearswap.machinery.label import make_label, require_label
+from clearswap.faces.faceset import read_index
 from makers import pictures_of
 
 SIZES = {"240p": (240, 426), "360p": (360, 640), "720p": (720, 1280), "portrait": (1920, 1080), "4K": (2160, 3840)}

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearswap.core.mark import PHASES, WAVES, WORDS, MarkConfig, lay, pattern
-from clearswap.core.mark_reading import SURE, confidence_of, read
+from clearswap.disclosure.mark import PHASES, WAVES, WORDS, MarkConfig, lay, pattern
+from clearswap.disclosure.mark_reader import SURE, confidence_of, read
 from clearswap.errors import InputError, OptionError
-from clearswap.machinery.video import read_frames
+from clearswap.media.video import read_frames
 from conftest import Footage
 from makers import Picture, psnr, scene
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.metrics import (
+from clearswap.evaluation.metrics import (
     Colours,
     Placement,
     best_colours,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearswap.core.motion import FEATURES, Curves, follow, landmark_error
-from clearswap.machinery.sampling import Reader, chosen_frames
-from clearswap.machinery.tracker import TrackConfig, track
-from clearswap.machinery.video import read_frames
+from clearswap.evaluation.motion import FEATURES, Curves, follow, landmark_error
+from clearswap.evaluation.sampling import Reader, chosen_frames
+from clearswap.faces.tracker import TrackConfig, track
+from clearswap.media.video import read_frames
 from makers import Picture
 
 SEEDS = st.integers(0, 10_000)

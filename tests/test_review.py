@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import clearswap
-from clearswap.core.coverage import gap, rough_pose, variety
-from clearswap.machinery.faceset import read_index, write_index
-from clearswap.machinery.pictures import read_picture
+from clearswap.faces.faceset import read_index, write_index
+from clearswap.faces.pose import gap, rough_pose, variety
+from clearswap.media.files import read_picture
 from makers import Ran
 
 

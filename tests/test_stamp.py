@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import clearswap
-from clearswap.core.mark import lay, pattern
-from clearswap.core.mark_reading import read, read_untouched
-from clearswap.machinery import checkpoint
-from clearswap.machinery.pictures import read_picture
+from clearswap.disclosure.mark import lay, pattern
+from clearswap.disclosure.mark_reader import read, read_untouched
+from clearswap.media.files import read_picture
+from clearswap.training import checkpoint
 from conftest import Footage
 from makers import cut_clip, pictures_of, psnr, said_by, save_picture, with_mark
 
-ANYONE = clearswap.WhoConfig(faces="largest")
+ANYONE = clearswap.SelectConfig(faces="largest")
 UNLABELLED = clearswap.LabelConfig(label=False)
 EARLIER = 0x1234
 
@@ -30,14 +30,14 @@ def test_every_frame_of_a_video_is_marked_and_labelled_in_one_corner(
     model: Path, bits: int, footage: Footage, tmp_path: Path
 ) -> None:
     clip = cut_clip(footage("noface_face.mov"), tmp_path / "appears.mp4", 84, 108)  # a face from frame 12 on
-    clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", who=ANYONE)
+    clearswap.convert(model, clip, tmp_path / "out.mp4", to="a", select=ANYONE)
     frames = pictures_of(tmp_path / "out.mp4")
     assert read(frames).bits == bits
     assert all(read_untouched([frame]).bits == bits for frame in (frames[0], frames[-1]))
     said = said_by(tmp_path / "out.mp4").swap
     assert said is not None
     assert said["mark"] == f"{bits:04x}"
-    assert said["subjects"]["a"]["footing"] == "synthetic"
+    assert said["consent"]["a"]["basis"] == "synthetic"
     height, width = frames[0].shape[:2]
     corners = {"top": np.s_[: height // 8, : width // 4], "bottom right": np.s_[-height // 8 :, -width // 4 :]}
     for before, after in zip(pictures_of(clip), frames, strict=True):
@@ -51,7 +51,7 @@ def test_an_original_keeps_its_mark(model: Path, bits: int, footage: Footage, tm
     frame = pictures_of(footage("single_face.mp4"))[0]
     marked = lay(frame, pattern(EARLIER, frame.shape[0], frame.shape[1]))
     given = save_picture(tmp_path / "given.png", marked)
-    clearswap.convert(model, given, tmp_path / "out.png", to="a", who=ANYONE, label=UNLABELLED)
+    clearswap.convert(model, given, tmp_path / "out.png", to="a", select=ANYONE, label=UNLABELLED)
     after = read_picture(tmp_path / "out.png")
     assert bits != EARLIER
     assert (read([after]).bits, read([after]).marked) == (EARLIER, True)
@@ -75,14 +75,14 @@ def test_names_are_published_only_when_asked_for(
     named, known = tmp_path / "faces", tmp_path / "model"
     shutil.copytree(faces_a, named)
     shutil.copytree(model, known)
-    clearswap.subjects(named, footing="agreed", name="Zenobia Example", note="a secret note")
-    clearswap.train(named, faces_b, known, config=clearswap.TrainConfig(iterations=61, batch=2))
+    clearswap.set_consent(named, basis="agreed", name="Zenobia Example", note="a secret note")
+    clearswap.train(named, faces_b, known, training=clearswap.TrainConfig(iterations=61, batch=2))
     given = save_picture(tmp_path / "given.png", pictures_of(footage("single_face.mp4"))[0])
-    clearswap.convert(known, given, tmp_path / "out.png", to="a", who=ANYONE, name=asked)
+    clearswap.convert(known, given, tmp_path / "out.png", to="a", select=ANYONE, name=asked)
     data = (tmp_path / "out.png").read_bytes()
     assert (b"Zenobia" in data) == asked
     assert b"secret" not in data
     said = said_by(tmp_path / "out.png").swap
     assert said is not None
-    assert said["subjects"]["a"]["footing"] == "agreed"
-    assert ("name" in said["subjects"]["a"]) == asked
+    assert said["consent"]["a"]["basis"] == "agreed"
+    assert ("name" in said["consent"]["a"]) == asked

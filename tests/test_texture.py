@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.core.texture import grain, grain_of, match_sharpness
+from clearswap.core.blend import grain, grain_of, match_sharpness
 from makers import Picture, psnr, scene
 
 WHOLE = np.ones((96, 96), np.float32)

@@ -18,11 +18,11 @@ from safetensors import safe_open
 
 import clearswap
 from clearswap import TrainConfig
-from clearswap.core.model import PRESETS
-from clearswap.machinery import checkpoint
-from clearswap.machinery.faceset import read_faces
-from clearswap.machinery.history import COLUMNS, History, read_history
-from clearswap.machinery.pictures import read_picture
+from clearswap.core.network import PRESETS
+from clearswap.faces.faceset import read_faces
+from clearswap.media.files import read_picture
+from clearswap.training import checkpoint
+from clearswap.training.log import COLUMNS, History, read_history
 from makers import Ran, command, left_behind
 
 
@@ -37,7 +37,7 @@ def iterations(model: Path) -> int:
 
 def test_a_run_leaves_a_model_a_preview_and_a_history(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     config = TrainConfig(iterations=7, batch=2, save_every=3, preview_seconds=0)
-    done = clearswap.train(faces_a, faces_b, tmp_path / "new" / "model", config=config)
+    done = clearswap.train(faces_a, faces_b, tmp_path / "new" / "model", training=config)
     model = tmp_path / "new" / "model"
     assert (done.iterations, done.images) == (7, 7 * 2 * 2)
     assert done.seconds > 0
@@ -63,7 +63,7 @@ def test_a_run_leaves_a_model_a_preview_and_a_history(faces_a: Path, faces_b: Pa
 def test_the_same_seed_gives_the_same_model_and_another_does_not(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
         config = TrainConfig(iterations=2, batch=2, seed=seed)
-        clearswap.train(faces_a, faces_b, tmp_path / name, config=config)
+        clearswap.train(faces_a, faces_b, tmp_path / name, training=config)
     one, again, other = (contents(tmp_path / name) for name in ("one", "again", "other"))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
@@ -71,10 +71,10 @@ def test_the_same_seed_gives_the_same_model_and_another_does_not(faces_a: Path, 
 
 def test_twenty_iterations_are_ten_and_ten_bit_for_bit(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     """Nothing that training depends on is missing from the file: weights, averages, moments, random numbers."""
-    clearswap.train(faces_a, faces_b, tmp_path / "once", config=TrainConfig(iterations=20, batch=2))
-    clearswap.train(faces_a, faces_b, tmp_path / "twice", config=TrainConfig(iterations=10, batch=2))
+    clearswap.train(faces_a, faces_b, tmp_path / "once", training=TrainConfig(iterations=20, batch=2))
+    clearswap.train(faces_a, faces_b, tmp_path / "twice", training=TrainConfig(iterations=10, batch=2))
     torch.manual_seed(999)  # as another process would have it
-    clearswap.train(faces_a, faces_b, tmp_path / "twice", config=TrainConfig(iterations=20, batch=2, seed=5))
+    clearswap.train(faces_a, faces_b, tmp_path / "twice", training=TrainConfig(iterations=20, batch=2, seed=5))
     once, twice = contents(tmp_path / "once"), contents(tmp_path / "twice")
     assert once.keys() == twice.keys()
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
@@ -82,9 +82,13 @@ def test_twenty_iterations_are_ten_and_ten_bit_for_bit(faces_a: Path, faces_b: P
 
 def test_a_model_goes_on_after_a_restart_and_its_counters_add_up(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     notes: list[str] = []
-    first = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=3, batch=2))
+    first = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=3, batch=2))
     second = clearswap.train(
-        faces_a, faces_b, tmp_path, config=TrainConfig(iterations=5, batch=2), report=lambda p: notes.append(p.note)
+        faces_a,
+        faces_b,
+        tmp_path,
+        training=TrainConfig(iterations=5, batch=2),
+        on_progress=lambda p: notes.append(p.note),
     )
     assert (first.iterations, second.iterations, second.images) == (3, 5, 20)
     assert second.seconds > first.seconds
@@ -96,7 +100,7 @@ def test_a_model_goes_on_after_a_restart_and_its_counters_add_up(faces_a: Path, 
 
 def test_enough_iterations_already_trains_no_further(model: Path, faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     (tmp_path / checkpoint.FILE).write_bytes((model / checkpoint.FILE).read_bytes())
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=60, batch=8))
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=60, batch=8))
     before, after = contents(model), contents(tmp_path)
     assert done.iterations == 60
     assert all(torch.equal(value, before[name]) for name, value in after.items())
@@ -114,16 +118,18 @@ def test_batches_grow_unless_one_is_asked_for(faces_a: Path, faces_b: Path, tmp_
         model = checkpoint.read_about(tmp_path)[0]
         return model.batch, model.first_batch
 
-    assert clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=1)).images == 2 * 4
+    assert clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=1)).images == 2 * 4
     assert batches() == (16, 4)
-    assert clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=2, batch=3)).images == 2 * (4 + 3)
+    assert clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=2, batch=3)).images == 2 * (
+        4 + 3
+    )
     assert batches() == (3, None)
-    assert clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=3)).images == 2 * (4 + 3 + 3)
+    assert clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=3)).images == 2 * (4 + 3 + 3)
 
 
 def test_a_classic_model_learns_too(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     config = TrainConfig(preset="classic", iterations=8, batch=2, preview_seconds=1e9)
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=config)
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=config)
     assert checkpoint.read_about(tmp_path)[0].network == "classic"
     assert done.iterations == 8
     losses = [moment.loss_a + moment.loss_b for moment in read_history(tmp_path)]
@@ -135,8 +141,8 @@ def test_another_preset_is_refused_and_none_keeps_the_models_own(
 ) -> None:
     (tmp_path / checkpoint.FILE).write_bytes((model / checkpoint.FILE).read_bytes())
     with pytest.raises(clearswap.ModelError, match="holds a lite model, not classic"):
-        clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(preset="classic", iterations=61))
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(preset=None, iterations=61, batch=2))
+        clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(preset="classic", iterations=61))
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(preset=None, iterations=61, batch=2))
     assert done.iterations == 61
 
 
@@ -148,12 +154,12 @@ def test_stop_ends_the_training_and_saves(faces_a: Path, faces_b: Path, tmp_path
         asked += 1
         return asked > 4
 
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(batch=2), stop=stop)
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(batch=2), stop=stop)
     assert done.iterations == 4 == iterations(tmp_path)
 
 
 def test_minutes_end_the_training(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(minutes=0.02, batch=2))
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(minutes=0.02, batch=2))
     assert done.iterations >= 1
     assert done.seconds >= 1.2
 
@@ -161,7 +167,7 @@ def test_minutes_end_the_training(faces_a: Path, faces_b: Path, tmp_path: Path) 
 def test_progress_goes_up_to_the_iterations_asked_for(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
     seen: list[clearswap.Progress] = []
     config = TrainConfig(iterations=6, batch=2)
-    clearswap.train(faces_a, faces_b, tmp_path, config=config, report=seen.append)
+    clearswap.train(faces_a, faces_b, tmp_path, training=config, on_progress=seen.append)
     steps = [event for event in seen if not event.note and event.stage == "train"]
     assert [event.done for event in steps] == sorted(event.done for event in steps)
     assert {(event.stage, event.total, event.unit) for event in steps} == {("train", 6, "iterations")}
@@ -178,7 +184,7 @@ def test_bfloat16_learns_the_same_and_keeps_float32_weights(faces_a: Path, faces
     for precision in ("float32", "bfloat16"):
         seen: list[clearswap.Progress] = []
         config = TrainConfig(iterations=4, batch=2, precision=precision)
-        done = clearswap.train(faces_a, faces_b, tmp_path / precision, config=config, report=seen.append)
+        done = clearswap.train(faces_a, faces_b, tmp_path / precision, training=config, on_progress=seen.append)
         held[precision] = done.held_a
         assert any(f" in {precision}" in event.note for event in seen)
         weights = contents(tmp_path / precision)
@@ -193,10 +199,10 @@ def test_bfloat16_learns_the_same_and_keeps_float32_weights(faces_a: Path, faces
 def test_a_face_set_of_two_is_enough_and_bigger_pictures_are_taken(faces_a: Path, tmp_path: Path) -> None:
     small = tmp_path / "two"
     small.mkdir()
-    for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl", faces_a / "subject.toml"]:
+    for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl", faces_a / "consent.toml"]:
         (small / file.name).write_bytes(file.read_bytes())
     assert len(read_faces(small)) == 2
-    done = clearswap.train(small, faces_a, tmp_path / "model", config=TrainConfig(iterations=1, batch=3))
+    done = clearswap.train(small, faces_a, tmp_path / "model", training=TrainConfig(iterations=1, batch=3))
     assert done.iterations == 1
 
 

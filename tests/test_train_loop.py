@@ -20,17 +20,17 @@ from torch import Tensor
 
 import clearswap
 from clearswap import TrainConfig
+from clearswap.api.train import _fitting_batch
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.model import PRESETS
-from clearswap.machinery import checkpoint, snapshots
-from clearswap.machinery.checkpoint import TrainingState
-from clearswap.machinery.device import unless_out_of_memory, used_device
-from clearswap.machinery.face_data import load_faces
-from clearswap.machinery.history import read_history
-from clearswap.machinery.pictures import read_picture
-from clearswap.machinery.train_loop import TrainLoop
-from clearswap.machinery.train_step import start_training, train_step
-from clearswap.verbs.train import _fitting_batch
+from clearswap.core.network import PRESETS
+from clearswap.core.train_step import start_training, train_step
+from clearswap.media.files import read_picture
+from clearswap.training import checkpoint
+from clearswap.training.checkpoint import TrainingState
+from clearswap.training.dataset import load_faces
+from clearswap.training.device import unless_out_of_memory, used_device
+from clearswap.training.log import read_history
+from clearswap.training.loop import TrainLoop
 from makers import Ran, command, left_behind
 
 SMALL = replace(PRESETS["lite"], batch=2)
@@ -45,10 +45,11 @@ class Training:
 
     def __init__(self, folder: Path, faces_a: Path, faces_b: Path, config: TrainConfig) -> None:
         self.state = start_training(SMALL, 0, used_device())
-        self.data = [load_faces(faces, SMALL, used_device()) for faces in (faces_a, faces_b)]
+        loaded = [load_faces(faces, SMALL, used_device()) for faces in (faces_a, faces_b)]
+        self.data, held = [data for data, _ in loaded], [held for _, held in loaded]
         self.notes: list[str] = []
         checkpoint.save(folder, self.state)
-        self.loop = TrainLoop(folder, self.state, self.data, config, lambda p: self.notes.append(p.note))
+        self.loop = TrainLoop(folder, self.state, held, config, lambda p: self.notes.append(p.note))
 
     def run(self, spoil: Callable[[TrainingState], None]) -> None:
         """Train, calling `spoil` after each step."""
@@ -213,7 +214,7 @@ def test_while_paused_nothing_is_trained_all_is_saved_and_the_clock_stands(
     config = TrainConfig(iterations=6, batch=2, save_every=1000)
     begun = time.monotonic()
     done = clearswap.train(
-        faces_a, faces_b, tmp_path, config=config, pause=pause, report=lambda p: notes.append(p.note)
+        faces_a, faces_b, tmp_path, training=config, pause=pause, on_progress=lambda p: notes.append(p.note)
     )
     assert done.iterations == 6
     assert done.seconds < time.monotonic() - begun - 19 * 0.05
@@ -221,7 +222,7 @@ def test_while_paused_nothing_is_trained_all_is_saved_and_the_clock_stands(
     assert set(saved[1:]) == {3}
     assert "paused after 3 iterations, all saved" in notes
     assert notes.index("going on") > notes.index("paused after 3 iterations, all saved")
-    resumed = clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, iterations=7))
+    resumed = clearswap.train(faces_a, faces_b, tmp_path, training=replace(config, iterations=7))
     assert resumed.iterations == 7
 
 
@@ -234,12 +235,12 @@ def test_a_face_set_that_vanishes_under_way_harms_nothing(faces_a: Path, faces_b
             shutil.rmtree(own)
 
     done = clearswap.train(
-        own, faces_b, tmp_path / "model", config=TrainConfig(iterations=8, batch=2, save_every=2), report=report
+        own, faces_b, tmp_path / "model", training=TrainConfig(iterations=8, batch=2, save_every=2), on_progress=report
     )
     assert done.iterations == 8
     assert not own.exists()
     with pytest.raises(clearswap.FacesetError, match="is not a face set"):
-        clearswap.train(own, faces_b, tmp_path / "model", config=TrainConfig(iterations=9, batch=2))
+        clearswap.train(own, faces_b, tmp_path / "model", training=TrainConfig(iterations=9, batch=2))
     assert checkpoint.read_about(tmp_path / "model")[1].iteration == 8
 
 
@@ -250,18 +251,18 @@ def test_the_latest_four_snapshots_and_the_best_are_kept_and_can_be_gone_back_to
     faces_a: Path, faces_b: Path, tmp_path: Path
 ) -> None:
     config = TrainConfig(iterations=12, batch=2, save_every=2, snapshot_minutes=0)
-    clearswap.train(faces_a, faces_b, tmp_path, config=config)
-    assert snapshots.numbered(tmp_path) == [6, 8, 10, 12]
+    clearswap.train(faces_a, faces_b, tmp_path, training=config)
+    assert checkpoint.snapshots(tmp_path) == [6, 8, 10, 12]
     measured = [moment.held for moment in read_history(tmp_path) if moment.held is not None]
-    assert snapshots.best_error(tmp_path) <= min(measured) + 1e-6
-    back = clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, back_to=8, iterations=8))
+    assert checkpoint.best_error(tmp_path) <= min(measured) + 1e-6
+    back = clearswap.train(faces_a, faces_b, tmp_path, training=replace(config, back_to=8, iterations=8))
     assert back.iterations == 8
     assert torch.equal(weights(tmp_path / checkpoint.FILE), weights(tmp_path / "snapshots" / "00000008.safetensors"))
     assert max(moment.iteration for moment in read_history(tmp_path)) <= 8
-    clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, iterations=11))
-    assert snapshots.numbered(tmp_path) == [8, 10, 11, 12]  # what was left is kept, but what is new, too
+    clearswap.train(faces_a, faces_b, tmp_path, training=replace(config, iterations=11))
+    assert checkpoint.snapshots(tmp_path) == [8, 10, 11, 12]  # what was left is kept, but what is new, too
     assert all(int(path.stem) <= 11 for path in (tmp_path / "history").glob("*.jpg"))
-    clearswap.train(faces_a, faces_b, tmp_path, config=replace(config, back_to="best", iterations=9))
+    clearswap.train(faces_a, faces_b, tmp_path, training=replace(config, back_to="best", iterations=9))
     rows = [moment.iteration for moment in read_history(tmp_path)]
     assert rows == sorted(rows)
 
@@ -276,7 +277,7 @@ def weights(file: Path) -> Tensor:
 def test_a_snapshot_that_is_not_there_is_one_sentence(
     faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]
 ) -> None:
-    clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=3, batch=2, snapshot_minutes=0))
+    clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=3, batch=2, snapshot_minutes=0))
     start = ("train", faces_a, faces_b, "-o", tmp_path, "--iterations", "4", "--batch", "2", "--back-to")
     assert "has no snapshot 77; there are: best, 3." in cli(*start, "77").sentence()
     assert cli(*start, "best").code == 0
@@ -292,7 +293,7 @@ def test_a_snapshot_that_is_not_there_is_one_sentence(
 
 
 def test_tensorboard_shows_curves_and_previews(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
-    done = clearswap.train(faces_a, faces_b, tmp_path, config=TrainConfig(iterations=6, batch=2, preview_seconds=0))
+    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=6, batch=2, preview_seconds=0))
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"loss/a", "loss/b", "held-out/a", "held-out/b", "speed/images a second"}
@@ -306,7 +307,11 @@ def test_training_goes_on_without_a_board_that_cannot_be_written(faces_a: Path, 
     (tmp_path / "tensorboard").write_text("a file where the folder should be")
     notes: list[str] = []
     done = clearswap.train(
-        faces_a, faces_b, tmp_path, config=TrainConfig(iterations=4, batch=2), report=lambda p: notes.append(p.note)
+        faces_a,
+        faces_b,
+        tmp_path,
+        training=TrainConfig(iterations=4, batch=2),
+        on_progress=lambda p: notes.append(p.note),
     )
     assert done.iterations == 4
     assert sum("tensorboard cannot be written" in note and "training goes on without it" in note for note in notes) == 1
@@ -320,12 +325,12 @@ def test_a_new_model_begins_with_the_encoder_and_the_decoders_of_whom_it_knows(
 ) -> None:
     notes: list[str] = []
     one = TrainConfig(iterations=1, batch=2)
-    cold = clearswap.train(faces_a, faces_b, tmp_path / "cold", config=one)
+    cold = clearswap.train(faces_a, faces_b, tmp_path / "cold", training=one)
     warm = clearswap.train(
         *(faces_b, faces_a, tmp_path / "warm"),  # the other way round: persons count, not sides
         warm_start=model,
-        config=one,
-        report=lambda p: notes.append(p.note),
+        training=one,
+        on_progress=lambda p: notes.append(p.note),
     )
     assert any(f"beginning with what {model} knows of faces and of person a and b" in note for note in notes)
     assert warm.held_a + warm.held_b < 0.7 * (cold.held_a + cold.held_b)

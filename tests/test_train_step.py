@@ -11,9 +11,9 @@ import torch
 
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.expression import MEASURES
-from clearswap.core.model import PRESETS, ModelConfig
-from clearswap.machinery.face_data import FaceData, load_faces
-from clearswap.machinery.train_step import draw_batches, start_training, train_step
+from clearswap.core.network import PRESETS, ModelConfig
+from clearswap.core.train_step import draw_batches, start_training, train_step
+from clearswap.training.dataset import FaceData, load_faces
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def few(faces_a: Path, faces_b: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def lite(few: list[Path]) -> list[FaceData]:
     """The six faces of both persons as `lite` sees them."""
-    return [load_faces(folder, PRESETS["lite"], CPU) for folder in few]
+    return [load_faces(folder, PRESETS["lite"], CPU)[0] for folder in few]
 
 
 def small(name: str) -> ModelConfig:
@@ -45,7 +45,7 @@ def small(name: str) -> ModelConfig:
 @pytest.mark.parametrize("name", ["lite", "hd", "xl"])
 def test_every_preset_learns_faces_masks_and_expressions(few: list[Path], name: str) -> None:
     config = small(name)
-    data = [load_faces(folder, config, CPU) for folder in few]
+    data = [load_faces(folder, config, CPU)[0] for folder in few]
     state = start_training(config, 0, CPU)
     assert state.net(torch.rand(1, 3, config.size, config.size), "b", "a").shape == (1, 4, config.size, config.size)
     losses = [train_step(state, data, AugmentConfig(), bfloat16=name == "hd") for _ in range(3)]

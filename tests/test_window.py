@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.doors.window import has_display, preview_window
+from clearswap.cli.window import has_display, preview_window
 
 DISPLAY = ":97"
 Screen = Callable[[], NDArray[np.uint8]]

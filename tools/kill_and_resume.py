@@ -20,7 +20,7 @@ from typing import Any
 import av
 import numpy as np
 
-from clearswap.machinery.video import probe, read_frames
+from clearswap.media.video import probe, read_frames
 
 
 def main() -> None:

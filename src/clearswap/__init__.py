@@ -4,9 +4,9 @@
 
     clearswap.extract(["alice.mp4"], "faces_a")
     clearswap.extract(["bob.mp4"], "faces_b")
-    clearswap.subjects("faces_a", footing="agreed")
-    clearswap.subjects("faces_b", footing="agreed")
-    clearswap.train("faces_a", "faces_b", "model", config=clearswap.TrainConfig(minutes=10))
+    clearswap.set_consent("faces_a", basis="agreed")
+    clearswap.set_consent("faces_b", basis="agreed")
+    clearswap.train("faces_a", "faces_b", "model", training=clearswap.TrainConfig(minutes=10))
     clearswap.convert("model", "bob.mp4", "swapped.mp4", to="a")
 
 For footage of people who agreed. Every output says, signed, that it is generated.
@@ -20,12 +20,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clearswap.api.check import CheckResult as CheckResult
+    from clearswap.api.check import check as check
+    from clearswap.api.consent import set_consent as set_consent
+    from clearswap.api.convert import ConvertResult as ConvertResult
+    from clearswap.api.convert import convert as convert
+    from clearswap.api.demo import Demo as Demo
+    from clearswap.api.demo import demo as demo
+    from clearswap.api.evaluate import EvaluateConfig as EvaluateConfig
+    from clearswap.api.evaluate import EvaluateResult as EvaluateResult
+    from clearswap.api.evaluate import evaluate as evaluate
+    from clearswap.api.extract import ExtractConfig as ExtractConfig
+    from clearswap.api.extract import ExtractResult as ExtractResult
+    from clearswap.api.extract import extract as extract
+    from clearswap.api.plot import PlotResult as PlotResult
+    from clearswap.api.plot import plot as plot
+    from clearswap.api.preview import preview as preview
+    from clearswap.api.review import Review as Review
+    from clearswap.api.review import review as review
+    from clearswap.api.swap import swap as swap
+    from clearswap.api.train import TrainResult as TrainResult
+    from clearswap.api.train import train as train
     from clearswap.core.augment import AugmentConfig as AugmentConfig
-    from clearswap.core.label import LabelConfig as LabelConfig
-    from clearswap.core.looks import with_look as with_look
     from clearswap.core.mask import MaskConfig as MaskConfig
-    from clearswap.core.steady import SteadyConfig as SteadyConfig
+    from clearswap.core.smoothing import SmoothConfig as SmoothConfig
     from clearswap.core.swap import BlendConfig as BlendConfig
+    from clearswap.core.swap import with_look as with_look
+    from clearswap.disclosure.consent import Consent as Consent
+    from clearswap.disclosure.consent import read_consent as read_consent
+    from clearswap.disclosure.label import LabelConfig as LabelConfig
     from clearswap.errors import ClearswapError as ClearswapError
     from clearswap.errors import FaceModelsMissing as FaceModelsMissing
     from clearswap.errors import FacesetError as FacesetError
@@ -33,43 +56,20 @@ if TYPE_CHECKING:
     from clearswap.errors import ModelError as ModelError
     from clearswap.errors import OptionError as OptionError
     from clearswap.errors import OutputError as OutputError
-    from clearswap.machinery.encoder import EncodeConfig as EncodeConfig
-    from clearswap.machinery.subjects import Subject as Subject
-    from clearswap.machinery.tracker import TrackConfig as TrackConfig
-    from clearswap.machinery.train_loop import TrainConfig as TrainConfig
-    from clearswap.machinery.video import Excerpt as Excerpt
-    from clearswap.machinery.who import Role as Role
-    from clearswap.machinery.who import WhoConfig as WhoConfig
+    from clearswap.faces.selection import Role as Role
+    from clearswap.faces.selection import SelectConfig as SelectConfig
+    from clearswap.faces.tracker import TrackConfig as TrackConfig
+    from clearswap.media.encoder import EncodeConfig as EncodeConfig
+    from clearswap.media.video import TimeRange as TimeRange
     from clearswap.progress import Progress as Progress
-    from clearswap.verbs.check import Checked as Checked
-    from clearswap.verbs.check import check as check
-    from clearswap.verbs.convert import Converted as Converted
-    from clearswap.verbs.convert import convert as convert
-    from clearswap.verbs.demo import Demo as Demo
-    from clearswap.verbs.demo import demo as demo
-    from clearswap.verbs.evaluate import EvaluateConfig as EvaluateConfig
-    from clearswap.verbs.evaluate import Evaluation as Evaluation
-    from clearswap.verbs.evaluate import evaluate as evaluate
-    from clearswap.verbs.extract import ExtractConfig as ExtractConfig
-    from clearswap.verbs.extract import Extracted as Extracted
-    from clearswap.verbs.extract import extract as extract
-    from clearswap.verbs.plot import Plots as Plots
-    from clearswap.verbs.plot import plot as plot
-    from clearswap.verbs.preview import preview as preview
-    from clearswap.verbs.review import Review as Review
-    from clearswap.verbs.review import review as review
-    from clearswap.verbs.subjects import subjects as subjects
-    from clearswap.verbs.swap import swap as swap
-    from clearswap.verbs.train import Trained as Trained
-    from clearswap.verbs.train import train as train
+    from clearswap.training.loop import TrainConfig as TrainConfig
 
 _NAMES = {
     "core.augment": ["AugmentConfig"],
-    "core.label": ["LabelConfig"],
-    "core.looks": ["with_look"],
+    "disclosure.label": ["LabelConfig"],
     "core.mask": ["MaskConfig"],
-    "core.steady": ["SteadyConfig"],
-    "core.swap": ["BlendConfig"],
+    "core.smoothing": ["SmoothConfig"],
+    "core.swap": ["BlendConfig", "with_look"],
     "errors": [
         "ClearswapError",
         "FaceModelsMissing",
@@ -79,24 +79,24 @@ _NAMES = {
         "OptionError",
         "OutputError",
     ],
-    "machinery.encoder": ["EncodeConfig"],
-    "machinery.subjects": ["Subject"],
-    "machinery.tracker": ["TrackConfig"],
-    "machinery.train_loop": ["TrainConfig"],
-    "machinery.video": ["Excerpt"],
-    "machinery.who": ["Role", "WhoConfig"],
+    "media.encoder": ["EncodeConfig"],
+    "disclosure.consent": ["Consent", "read_consent"],
+    "faces.tracker": ["TrackConfig"],
+    "training.loop": ["TrainConfig"],
+    "media.video": ["TimeRange"],
+    "faces.selection": ["Role", "SelectConfig"],
     "progress": ["Progress"],
-    "verbs.check": ["Checked", "check"],
-    "verbs.convert": ["Converted", "convert"],
-    "verbs.demo": ["Demo", "demo"],
-    "verbs.evaluate": ["EvaluateConfig", "Evaluation", "evaluate"],
-    "verbs.extract": ["ExtractConfig", "Extracted", "extract"],
-    "verbs.plot": ["Plots", "plot"],
-    "verbs.preview": ["preview"],
-    "verbs.review": ["Review", "review"],
-    "verbs.subjects": ["subjects"],
-    "verbs.swap": ["swap"],
-    "verbs.train": ["Trained", "train"],
+    "api.check": ["CheckResult", "check"],
+    "api.convert": ["ConvertResult", "convert"],
+    "api.demo": ["Demo", "demo"],
+    "api.evaluate": ["EvaluateConfig", "EvaluateResult", "evaluate"],
+    "api.extract": ["ExtractConfig", "ExtractResult", "extract"],
+    "api.plot": ["PlotResult", "plot"],
+    "api.preview": ["preview"],
+    "api.review": ["Review", "review"],
+    "api.consent": ["set_consent"],
+    "api.swap": ["swap"],
+    "api.train": ["TrainResult", "train"],
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -1,6 +1,6 @@
 """`python -m clearswap` is the same as `clearswap`."""
 
-from clearswap.doors.cli import main
+from clearswap.cli.main import main
 
 if __name__ == "__main__":
     main()

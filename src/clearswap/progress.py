@@ -23,8 +23,8 @@ class Progress:
     note: str = ""
 
 
-Report = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 def silent(progress: Progress) -> None:
-    """The default report: says nothing."""
+    """The default on_progress: says nothing."""

@@ -1,10 +1,14 @@
-"""The swap itself, from frame to frame: align, decode as the other person, match colour, mask, blend."""
+"""The swap itself, from frame to frame: align, decode as the other person, match colour, mask, blend.
+
+Looks: what a new face's edge, colour and sharpness are for common tastes, by name. Single settings change a look.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
-from clearswap.core.blend import Seam, paste
+from clearswap.core.blend import Seam, match_sharpness, paste
 from clearswap.core.colour import Method, palette, recolour
 from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
-from clearswap.core.model import ModelConfig, Side, SwapNet
-from clearswap.core.texture import match_sharpness
+from clearswap.core.network import ModelConfig, Side, SwapNet
 
 
 @dataclass(frozen=True)
@@ -155,3 +158,27 @@ def steadied(window: Sequence[Mapping[int, NewFace]], at: int) -> list[NewFace]:
         mask = np.mean([face.mask, *beside], 0, dtype=np.float32)
         faces.append(replace(face, own=own, goal=goal, mask=mask))
     return faces
+
+
+Look: TypeAlias = Literal["natural", "crisp", "soft", "raw"]
+Config = TypeVar("Config", MaskConfig, BlendConfig)
+
+# natural: the defaults, nearest to the truth by PSNR. crisp: eyes and mouths stand out, at 0.4 dB (docs/converting.md).
+# soft: no edge anywhere, for skins that differ. raw: what the network drew, for study.
+LOOKS: dict[Look, tuple[MaskConfig, BlendConfig]] = {
+    "natural": (MaskConfig(), BlendConfig()),
+    "crisp": (MaskConfig(), BlendConfig(sharpen=1.6)),
+    "soft": (MaskConfig(feather=0.16), BlendConfig(seam="pyramid")),
+    "raw": (MaskConfig(), BlendConfig(colour_method="none", sharpen=0.0, grain=0.0)),
+}
+
+
+def with_look(look: Look, mask: MaskConfig, blend: BlendConfig) -> tuple[MaskConfig, BlendConfig]:
+    """A look, with those settings of `mask` and `blend` that are not the usual ones in place of its own."""
+    own_mask, own_blend = LOOKS[look]
+    return _changed(own_mask, mask, MaskConfig()), _changed(own_blend, blend, BlendConfig())
+
+
+def _changed(look: Config, given: Config, usual: Config) -> Config:
+    chosen = {f.name: getattr(given, f.name) for f in fields(given) if getattr(given, f.name) != getattr(usual, f.name)}
+    return replace(look, **chosen)

@@ -1,0 +1,132 @@
+"""Check: what pictures and videos say of how they were made, by their Content Credentials and by Clearswap's mark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clearswap.core.align import Frame
+from clearswap.disclosure import credentials_reader, signer
+from clearswap.disclosure.credentials_reader import Provenance
+from clearswap.disclosure.mark_reader import MarkReading
+from clearswap.disclosure.mark_reader import read as read_mark
+from clearswap.errors import InputError, OptionError
+from clearswap.media.files import is_picture, list_inputs, read_picture
+from clearswap.media.video import read_spread
+from clearswap.progress import OnProgress, Progress, silent
+
+FRAMES = 32  # of a video, in which the mark is looked for
+KNOWN, NOTHING, UNREADABLE, DOUBTFUL = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What is known of one file.
+
+    Attributes:
+        file: Which one.
+        credentials: What its Content Credentials say.
+        mark: What was found looking for the invisible mark; None where no frame could be read.
+        trouble: Why it could not be read, as a sentence.
+    """
+
+    file: Path
+    credentials: Provenance
+    mark: MarkReading | None = None
+    trouble: str = ""
+
+    @property
+    def marked(self) -> bool:
+        """Whether Clearswap's mark is in the picture."""
+        return self.mark is not None and self.mark.marked
+
+    @property
+    def code(self) -> int:
+        """0: it says what it is, by credentials that hold or by the mark. 1: it carries neither. 2: it cannot be read.
+        3: it has credentials, but they do not hold: altered since, expired, or broken.
+        """
+        if self.credentials.state in ("altered", "expired", "broken"):
+            return DOUBTFUL
+        if self.credentials.state != "none" or self.marked:
+            return KNOWN
+        return UNREADABLE if self.mark is None else NOTHING
+
+    @property
+    def verdict(self) -> str:
+        """All of it in one sentence."""
+        said, mark = self.credentials, f"Clearswap's mark, bits 0x{self.mark.bits:04x}" if self.mark else ""
+        if self.code == UNREADABLE:
+            return self.trouble
+        if said.state == "none":
+            stripped = f"It carries {mark}, and no credentials: re-encoded or stripped since."
+            return stripped if self.marked else "It carries neither credentials nor Clearswap's mark."
+        still = f" It carries {mark}." if self.marked else ""
+        if said.state in ("trusted", "valid"):
+            made = "A model made it, or a part of it" if said.generated else "It does not say that a model made it"
+            return f"{made}; it is as it was signed.{still}"
+        words = {
+            "altered": "It was changed after it was signed.",
+            "expired": "It is as it was signed, but the signer's certificate is not valid any more, or not yet.",
+            "broken": "Its credentials cannot be verified.",
+        }
+        return words[said.state] + still
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for machines. The mark's bits are four hexadecimal digits, as in the credentials."""
+        found = self.mark
+        mark = None if found is None else {"marked": found.marked, "bits": None, "confidence": found.confidence}
+        if mark and found and found.marked:
+            mark |= {"bits": f"{found.bits:04x}", "mirrored": found.mirrored}
+        sidecar = self.credentials.sidecar
+        credentials = asdict(self.credentials) | {"sidecar": None if sidecar is None else str(sidecar)}
+        words = {"file": str(self.file), "code": self.code, "verdict": self.verdict, "trouble": self.trouble}
+        return words | {"credentials": credentials, "mark": mark}
+
+
+def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> list[CheckResult]:
+    """Look at pictures, videos and folders of either. Nothing is written and nothing fetched. A file that cannot be
+    read does not end the rest; its `trouble` says why. Raises `OptionError` when there is nothing to look at.
+    """
+    if not files:
+        raise OptionError("There is nothing to check; give pictures, videos, or folders of either.")
+    roots, checked = signer.known_roots(), list[CheckResult]()
+    for given in map(Path, files):
+        try:
+            sources = list_inputs([given])
+        except InputError as error:
+            checked.append(CheckResult(given, Provenance("none"), trouble=str(error)))
+            continue
+        for source in sources:
+            on_progress(Progress("check", len(checked), unit="files"))
+            checked.append(_check_file(source, roots))
+    return checked
+
+
+def worst(checked: Sequence[CheckResult]) -> int:
+    """One exit code for all: unreadable (2) before doubtful (3) before nothing (1) before known (0)."""
+    return max((one.code for one in checked), key=[KNOWN, NOTHING, DOUBTFUL, UNREADABLE].index, default=KNOWN)
+
+
+def _check_file(file: Path, roots: str) -> CheckResult:
+    try:
+        credentials = credentials_reader.read(file, roots)
+    except OSError as error:
+        return CheckResult(file, Provenance("none"), trouble=f"{file} cannot be opened ({error.strerror}).")
+    try:
+        return CheckResult(file, credentials, read_mark(_frames(file)))
+    except InputError as error:
+        return CheckResult(file, credentials, trouble=str(error))
+
+
+def _frames(file: Path) -> Iterator[Frame]:
+    """The picture, or frames of one size that are spread over the video."""
+    if is_picture(file):
+        yield read_picture(file)
+        return
+    size: tuple[int, ...] | None = None
+    for frame in read_spread(file, FRAMES):
+        size = size or frame.picture.shape
+        if frame.picture.shape == size:
+            yield frame.picture

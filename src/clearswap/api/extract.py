@@ -1,0 +1,151 @@
+"""Extract: find, follow, align and cut out the faces of clips and pictures into a face set."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from clearswap.core.align import Frame, align, face_matrix
+from clearswap.errors import InputError, OptionError
+from clearswap.faces.detector import Detector
+from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
+from clearswap.faces.landmarks import Mesh
+from clearswap.faces.tracker import Face, TrackConfig, Tracker, track
+from clearswap.media.atomic import atomic_folder
+from clearswap.media.files import count_frames, encode_picture, list_inputs, read_source
+from clearswap.media.occluder_labels import Occluders
+from clearswap.media.pipeline import ahead, map_ahead
+from clearswap.media.video import VideoFrame
+from clearswap.progress import OnProgress, Progress, silent
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """What is cut out.
+
+    Attributes:
+        size: Side of the pictures in pixels; 256 suits most footage, 512 close-ups of 1080p and above.
+        every: Take every n-th frame only.
+        faces: "largest" takes the largest face of a frame, "all" every face.
+    """
+
+    size: int = 256
+    every: int = 1
+    faces: Literal["largest", "all"] = "largest"
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 4096:
+            raise OptionError(f"A size of {self.size} pixels is not possible; give one from 16 to 4096.")
+        if self.every < 1:
+            raise OptionError(f"Every {self.every}th frame is not possible; give 1 or more.")
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What was found."""
+
+    faces: int
+    frames: int
+    frames_without_face: int
+
+    def __str__(self) -> str:
+        return f"{self.faces} faces from {self.frames} frames; {self.frames_without_face} frames had no face."
+
+
+def extract(
+    inputs: Sequence[Path | str],
+    output: Path | str,
+    *,
+    config: ExtractConfig = ExtractConfig(),
+    tracking: TrackConfig = TrackConfig(),
+    on_progress: OnProgress = silent,
+) -> ExtractResult:
+    """Make the face set `output` from `inputs`: videos, pictures, or folders of either.
+
+    Where labels lie beside a clip (CLIP.labels.npz, see `media/occluder_labels.py`), each face that something
+    covers gets a mask. The folder appears when it is complete. Raises `InputError` for inputs that cannot be read or
+    hold no face at all, `OutputError` for a place that cannot be written, `FaceModelsMissing`.
+    """
+    sources = list_inputs([Path(given) for given in inputs])
+    lengths = {source: count_frames(source) for source in sources}
+    detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
+    faces = frames = empty = 0
+    with atomic_folder(Path(output)) as folder, (folder / INDEX).open("w", encoding="utf-8") as index:
+        for number, source in enumerate(sources):
+            found = _faces_of(source, Tracker(tracking, detector, mesh), config)
+            name = _clip_name(source, sources[:number])
+            covered = Occluders([source], None)
+            cut = partial(_cut_out, folder=folder, name=name, source=source, size=config.size, covered=covered)
+            with closing(found), closing(map_ahead(cut, found)) as made:
+                for done, new in enumerate(made, 1):
+                    faces, frames, empty = faces + len(new), frames + 1, empty + (not new)
+                    write_index(index, new)
+                    total = -(-lengths[source] // config.every)
+                    on_progress(Progress(f"extract {source.name}", done, total, values={"faces": faces}))
+        if not faces:
+            raise InputError(f"No face was found in {_some_names(sources)} ({frames} frames); try other footage.")
+    return ExtractResult(faces, frames, empty)
+
+
+def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Generator[tuple[VideoFrame, list[Face]]]:
+    with closing(ahead(track(ahead(read_source(source, every=config.every)), tracker))) as found:
+        for frame, faces in found:
+            yield frame, faces if config.faces == "all" else faces[:1]
+
+
+def _cut_out(
+    found: tuple[VideoFrame, list[Face]], *, folder: Path, name: str, source: Path, size: int, covered: Occluders
+) -> list[FaceRecord]:
+    """Align and save the faces of one frame, with masks of what is known to cover them."""
+    frame, faces = found
+    hidden = covered(frame.index, *frame.picture.shape[:2]) if faces else None
+    records: list[FaceRecord] = []
+    for rank, face in enumerate(faces):
+        matrix = face_matrix(face.landmarks, size)
+        aligned = align(frame.picture, matrix, size)
+        file = f"{name}_{frame.index:06d}{f'_{rank + 1}' if rank else ''}.jpg"
+        (folder / file).write_bytes(encode_picture(aligned, ".jpg"))
+        if hidden is not None and hidden.any():
+            free = cv2.warpAffine(255 - 255 * hidden, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=255)
+            mask = np.asarray(np.dstack([free] * 3), np.uint8)
+            (folder / mask_of(file)).write_bytes(encode_picture(mask, ".png"))
+        records.append(
+            FaceRecord(
+                file=file,
+                source=source.name,
+                frame=frame.index,
+                time=round(frame.time, 6),
+                box=np.round(face.box, 2).tolist(),
+                matrix=np.round(matrix, 8).tolist(),
+                score=round(face.score, 4),
+                sharpness=round(sharpness(aligned), 2),
+                size=size,
+                landmarks=face.landmarks,
+            )
+        )
+    return records
+
+
+def sharpness(aligned: Frame) -> float:
+    """Spread of the Laplacian over the middle of an aligned face: small when it is out of focus or was enlarged."""
+    quarter = len(aligned) // 4
+    grey = cv2.cvtColor(aligned[quarter:-quarter, quarter:-quarter], cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std())
+
+
+def _clip_name(source: Path, earlier: Sequence[Path]) -> str:
+    """The start of the pictures' names; clips of the same name get a number."""
+    same = sum(other.stem == source.stem for other in earlier)
+    return source.stem if not same else f"{source.stem}-{same + 1}"
+
+
+def _some_names(sources: Sequence[Path]) -> str:
+    names = ", ".join(str(source) for source in sources[:3])
+    return names if len(sources) <= 3 else f"{names} and {len(sources) - 3} more"

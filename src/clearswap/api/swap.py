@@ -1,0 +1,128 @@
+"""Swap: extract, train and convert in one go, with everything between in a working folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clearswap.api.convert import ConvertResult, convert
+from clearswap.api.extract import extract
+from clearswap.api.train import train
+from clearswap.disclosure import credentials
+from clearswap.disclosure.consent import Basis, Consent, keep_consent, of_model, require_consent
+from clearswap.disclosure.label import LabelConfig, require_label
+from clearswap.errors import OutputError
+from clearswap.faces.faceset import INDEX
+from clearswap.faces.selection import SelectConfig
+from clearswap.faces.tracker import TrackConfig
+from clearswap.media.atomic import output_errors
+from clearswap.media.encoder import EncodeConfig, require_container
+from clearswap.media.files import list_inputs
+from clearswap.progress import OnProgress, Progress, silent
+from clearswap.training import checkpoint
+from clearswap.training.loop import TrainConfig
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folders of a swap in progress."""
+
+    folder: Path
+
+    @property
+    def sets(self) -> dict[str, Path]:
+        """Both face sets by side."""
+        return {"a": self.faces_a, "b": self.faces_b}
+
+    @property
+    def faces_a(self) -> Path:
+        """The face set of the person whose face is shown."""
+        return self.folder / "faces_a"
+
+    @property
+    def faces_b(self) -> Path:
+        """The face set of the person in the video."""
+        return self.folder / "faces_b"
+
+    @property
+    def model(self) -> Path:
+        """The model."""
+        return self.folder / "model"
+
+
+def work_beside(output: Path) -> Work:
+    """The folders of a swap into `output`, when no other place was given."""
+    return Work(output.with_name(f"{output.stem}-work"))
+
+
+def swap(
+    a: Path | str,
+    b: Path | str,
+    output: Path | str,
+    *,
+    basis_a: Basis | None = None,
+    basis_b: Basis | None = None,
+    work: Path | str | None = None,
+    training: TrainConfig = TrainConfig(minutes=10),
+    tracking: TrackConfig = TrackConfig(),
+    select: SelectConfig = SelectConfig(),
+    label: LabelConfig = LabelConfig(),
+    on_progress: OnProgress = silent,
+    stop: Callable[[], bool] = lambda: False,
+    pause: Callable[[], bool] = lambda: False,
+) -> ConvertResult:
+    """Put the face of the person in `a` into the video `b`: extract both, train, convert.
+
+    `work` (default: `OUTPUT-work` beside the output) keeps face sets and model. Called again, it goes on where it
+    stopped: finished face sets are kept, and `training.minutes` counts what was trained before. On what basis the
+    footage of each person is used, `basis_a` and `basis_b` say, or face sets that are there. `stop` ends the
+    training early; the conversion follows. Raises what the three verbs raise.
+    """
+    target = Path(output)
+    credentials.require_signable(target)
+    require_container(target, EncodeConfig())
+    require_label(label)
+    folders = Work(Path(work)) if work is not None else work_beside(target)
+    with output_errors(folders.folder):
+        if folders.folder.is_file():
+            raise OutputError(f"{folders.folder} is a file; give another working folder.")
+    clips = {"a": Path(a), "b": Path(b)}
+    missing = [side for side, faces in folders.sets.items() if not (faces / INDEX).is_file()]
+    list_inputs([clips[side] for side in missing])  # a mistyped name is found out before any work
+    subjects = require_consent(folders.sets, {"a": basis_a, "b": basis_b}, clips)
+    for side, faces in folders.sets.items():
+        if side in missing:
+            extract([clips[side]], faces, tracking=tracking, on_progress=on_progress)
+        else:
+            on_progress(Progress("extract", note=f"{faces} is there already and is kept"))
+        keep_consent({side: faces}, subjects)
+    if _needs_training(folders.model, training, subjects):
+        train(
+            folders.faces_a,
+            folders.faces_b,
+            folders.model,
+            training=training,
+            on_progress=on_progress,
+            stop=stop,
+            pause=pause,
+        )
+    return convert(
+        *(folders.model, b, target),
+        to="a",
+        select=select,
+        tracking=tracking,
+        label=label,
+        resume=True,
+        on_progress=on_progress,
+    )
+
+
+def _needs_training(model: Path, training: TrainConfig, subjects: dict[str, Consent]) -> bool:
+    if not checkpoint.exists(model) or training.back_to is not None:
+        return True
+    if of_model(model) != {side: replace(subject, note="") for side, subject in subjects.items()}:
+        return True  # the model is to say what its face sets say now
+    _, counters = checkpoint.read_about(model)
+    late = training.minutes is not None and counters.seconds >= 60 * training.minutes
+    return not late and not (training.iterations is not None and counters.iteration >= training.iterations)

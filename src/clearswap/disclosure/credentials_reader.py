@@ -1,0 +1,192 @@
+"""MarkReading Content Credentials (C2PA) back: ours and other tools', inside a file or in a `.c2pa` file beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import c2pa
+
+State: TypeAlias = Literal["trusted", "valid", "expired", "altered", "broken", "none"]
+OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+SWAP = "org.clearswap.swap"  # the label of what Clearswap says of its own
+OTHER = "application/octet-stream"  # a kind that carries no credentials inside
+_MADE_BY_AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
+_UNTRUSTED = "signingCredential.untrusted"
+_EXPIRED = frozenset({"signingCredential.expired", "claimSignature.outsideValidity"})
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a file was made from, and how its own credentials stood when it was."""
+
+    title: str
+    state: State
+    tool: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a file's credentials say.
+
+    Attributes:
+        state: "trusted" (unaltered, signed under a root that is known here), "valid" (unaltered, by an unknown signer),
+            "expired" (unaltered, but the certificate is no longer or not yet valid), "altered" since it was signed,
+            "broken" (cannot be verified for another reason), "none".
+        why: What the reader found wrong, in C2PA's words.
+        signer: Organisation and name in the certificate. Anyone can write any name into one of their own.
+        tool: The program that signed, with its version.
+        when: When, by the signer's own clock.
+        actions: What was done, such as "c2pa.edited".
+        generated: Whether it is declared that a model made the picture, or a part of it.
+        swap: What Clearswap says beside (see `credentials.Statement`); empty for other tools' files.
+        parents: What it was made from.
+        sidecar: The file beside it that holds all this, if it is not inside.
+    """
+
+    state: State
+    why: tuple[str, ...] = ()
+    signer: str = ""
+    tool: str = ""
+    when: str = ""
+    actions: tuple[str, ...] = ()
+    generated: bool = False
+    swap: Mapping[str, Any] | None = None
+    parents: tuple[Parent, ...] = ()
+    sidecar: Path | None = None
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the credentials of a file lie that cannot carry any: where C2PA's own tools look, too."""
+    return path.with_suffix(".c2pa")
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a file by its first bytes, whatever its name, as C2PA calls it; `OTHER` where nothing is carried."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return "video/mp4"  # the same boxes as QuickTime's
+    riff = {b"AVI ": "video/avi", b"WEBP": "image/webp"}
+    if head[:4] == b"RIFF":
+        return riff.get(head[8:12], OTHER)
+    kinds = {b"GIF8": "image/gif", b"\x89PNG": "image/png", b"II*\0": "image/tiff", b"MM\0*": "image/tiff"}
+    return "image/jpeg" if head[:3] == b"\xff\xd8\xff" else kinds.get(head[:4], OTHER)
+
+
+def read(path: Path, roots: str = "") -> Provenance:
+    """The credentials of a file. `roots`: certificates (PEM) of those who are known; "" knows nobody.
+
+    Never raises for credentials that are damaged: that is what `state` says. An `OSError` of the file passes.
+    """
+    settings: dict[str, Any] = {"verify": OFFLINE} | ({"trust": {"user_anchors": roots}} if roots else {})
+    context, kind = c2pa.Context.from_dict(settings), kind_of(path)
+    try:
+        with path.open("rb") as stream:
+            reader: Any = c2pa.Reader.try_create(kind, stream, context=context)
+            if reader is not None:
+                with reader:
+                    return _provenance(json.loads(reader.json()), None)
+    except c2pa.C2paError as error:
+        if _holds_credentials(path):
+            return Provenance("broken", (str(error),))
+    beside = _read_beside(path, sidecar_of(path), context)
+    # what does not fit a file that could carry its own is another's: bob.c2pa is bob.mkv's, not bob.mp4's
+    return beside if kind == OTHER or beside.state in ("trusted", "valid", "expired") else Provenance("none")
+
+
+def _read_beside(path: Path, sidecar: Path, context: c2pa.Context) -> Provenance:
+    if not sidecar.is_file():
+        return Provenance("none")
+    try:
+        with path.open("rb") as stream, c2pa.Reader(kind_of(path), stream, sidecar.read_bytes(), context) as reader:
+            return _provenance(json.loads(reader.json()), sidecar)
+    except c2pa.C2paError as error:
+        return Provenance("broken", (str(error),), sidecar=sidecar)
+
+
+def _provenance(store: Mapping[str, Any], sidecar: Path | None) -> Provenance:
+    """What C2PA's report says, in our words."""
+    state, why = _state(store.get("validation_results", {}))
+    manifest = store.get("manifests", {}).get(store.get("active_manifest"))
+    if manifest is None:  # so much was changed that it cannot be shown
+        return Provenance("altered" if state != "none" else "broken", why, sidecar=sidecar)
+    said = {entry["label"]: entry["data"] for entry in manifest.get("assertions", []) if "data" in entry}
+    actions: list[Any] = [
+        action for label, data in said.items() if label.startswith("c2pa.actions") for action in data["actions"]
+    ]
+    signed = manifest.get("signature_info", {})
+    sources = [str(action.get("digitalSourceType", "")).rsplit("/", 1)[-1] for action in actions]
+    return Provenance(
+        state=state,
+        why=why,
+        signer=_plain(", ".join(filter(None, (signed.get("issuer"), signed.get("common_name"))))),
+        tool=_tool(manifest),
+        when=_plain(signed.get("time") or max((str(one["when"]) for one in actions if "when" in one), default="")),
+        actions=tuple(_plain(action["action"]) for action in actions),
+        generated=any(source in _MADE_BY_AI for source in sources),
+        swap=_swap(said.get(SWAP)),
+        parents=tuple(_parent(made, store) for made in manifest.get("ingredients", [])),
+        sidecar=sidecar,
+    )
+
+
+def _swap(said: Any, *, alone: bool = False) -> Mapping[str, Any] | None:
+    """What Clearswap says of a swap. Anybody can sign anything under its label, so only what has the right form."""
+    if not isinstance(said, dict):
+        return None
+    given = cast("dict[str, Any]", said)
+    fields: dict[str, Any] = {key: _plain(given[key]) for key in ("model", "mark", "earlier_mark") if key in given}
+    if not alone and isinstance(also := given.get("also"), list):
+        fields["also"] = [more for one in cast("list[Any]", also) if (more := _swap(one, alone=True)) is not None]
+    said = given.get("consent", given.get("subjects"))  # "subjects" before version 0.2
+    people = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
+    known = {_plain(side): cast("dict[str, Any]", who) for side, who in people.items() if isinstance(who, dict)}
+    return fields | {"consent": {side: {_plain(k): _plain(v) for k, v in who.items()} for side, who in known.items()}}
+
+
+def _state(results: Mapping[str, Any]) -> tuple[State, tuple[str, ...]]:
+    """How a manifest stands by C2PA's list of what was checked."""
+    active = results.get("activeManifest", {})
+    failures: list[str] = [str(failure["code"]) for failure in active.get("failure", [])]
+    codes = set(failures) - {_UNTRUSTED}
+    known = any(success["code"] == "signingCredential.trusted" for success in active.get("success", []))
+    if any(code.endswith(("mismatch", ".missing")) for code in codes):
+        return "altered", tuple(failures)
+    if codes:
+        return ("expired" if codes <= _EXPIRED else "broken"), tuple(failures)
+    return ("trusted" if known else "valid"), tuple(failures)
+
+
+def _parent(made: Mapping[str, Any], store: Mapping[str, Any]) -> Parent:
+    own = store.get("manifests", {}).get(made.get("active_manifest"))
+    state = _state(made.get("validation_results", {}))[0] if made.get("active_manifest") else "none"
+    return Parent(_plain(made.get("title", "")), state, _tool(own) if own else "")
+
+
+def _tool(manifest: Mapping[str, Any]) -> str:
+    """Name and version of the program that made a manifest."""
+    about: list[Any] = manifest.get("claim_generator_info") or []
+    if not about:
+        return _plain(str(manifest.get("claim_generator", "")).split(" ")[0].replace("/", " "))
+    return _plain(" ".join(filter(None, (about[0].get("name"), about[0].get("version")))))
+
+
+def _plain(text: object) -> str:
+    """What somebody else wrote, fit for a terminal: no control characters, and not endless."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)[:200]).strip()
+
+
+def _holds_credentials(path: Path) -> bool:
+    """Whether there are credentials in a file whose structure is too damaged for C2PA's reader."""
+    mark = b"jumdc2pa"
+    with path.open("rb") as file:
+        before = b""
+        while piece := file.read(1 << 20):
+            if mark in before + piece:
+                return True
+            before = piece[-len(mark) :]
+    return False

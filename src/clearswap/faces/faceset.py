@@ -1,0 +1,133 @@
+"""A face set: a plain folder of aligned face pictures and one index file, `index.jsonl`.
+
+The pictures may be looked at, sorted and deleted by hand in any file manager: the index is keyed by file name,
+and entries without a picture are passed over. Each line of the index is one face:
+
+    {"file": "clip_000012.jpg", "source": "clip.mp4", "frame": 12, "time": 0.4, "box": [l, t, r, b],
+     "matrix": [[a, b, c], [d, e, f]], "score": 0.99, "sharpness": 41.2, "size": 256, "landmarks": [[x, y], ...]}
+
+`box`, `landmarks` (468) and `matrix` (frame to aligned, `whole_face`) are in pixels of the upright frame.
+
+`consent.toml` says who the set shows and on what basis the footage is used (`disclosure/consent.py`).
+
+Remuxer a picture may lie its mask, `clip_000012.mask.png`: grey, of the same size, black where something (a hand, a
+microphone) is before the face and white elsewhere. Training then learns nothing from what is black, and what to leave
+out in a swap. `extract` writes masks of clips that have labels; any tool for segmenting pictures can make more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.core.align import Frame, Matrix, Points, transform
+from clearswap.errors import FacesetError, InputError
+from clearswap.media.files import PICTURE_SUFFIXES, read_picture
+
+INDEX = "index.jsonl"
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """What the index knows of one picture."""
+
+    file: str
+    source: str
+    frame: int
+    time: float
+    box: list[float]
+    matrix: list[list[float]]
+    score: float
+    sharpness: float
+    size: int
+    landmarks: Points  # (468, 2); as lists they would take 59 kB a face
+
+    def aligned_landmarks(self) -> Points:
+        """The landmarks (468, 2) in pixels of the picture."""
+        matrix: Matrix = np.array(self.matrix)
+        return transform(self.landmarks, matrix)
+
+
+def write_index(file: TextIO, records: Iterable[FaceRecord]) -> None:
+    """Append `records` to an index; the faces of one frame at a time, so that memory does not grow with a video."""
+    for record in records:
+        points = np.round(record.landmarks.astype(np.float64), 2).tolist()
+        file.write(json.dumps(vars(record) | {"landmarks": points}, ensure_ascii=False) + "\n")
+
+
+def require_faceset(folder: Path) -> Path:
+    """The index file of the face set in `folder`. Raises `FacesetError` where there is none."""
+    if not folder.is_dir():
+        raise FacesetError(f"{folder} is not a face set; make one with: clearswap extract CLIP -o {folder}")
+    index = folder / INDEX
+    if not index.is_file():
+        raise FacesetError(f"{folder} has no {INDEX}; make the face set anew with: clearswap extract CLIP -o {folder}")
+    return index
+
+
+def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
+    """The entries whose pictures are still there, in the order of the index. Raises `FacesetError`, also when there
+    are fewer than `at_least`.
+    """
+    index = require_faceset(folder)
+    present = {path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
+    records: list[FaceRecord] = []
+    for number, line in enumerate(index.read_bytes().splitlines(), 1):
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            points: list[list[float]] = fields.pop("landmarks")
+            record = FaceRecord(**fields, landmarks=np.array(points, np.float32))
+            if np.shape(record.landmarks) != (468, 2) or np.shape(record.matrix) != (2, 3):
+                raise ValueError("another number of points")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FacesetError(f"{index} is damaged in line {number}; make the face set anew.") from error
+        if record.file in present:
+            records.append(record)
+    if len(records) < at_least:
+        raise FacesetError(
+            f"{folder} holds {len(records)} face{'s' * (len(records) != 1)}; training needs {at_least} or more."
+        )
+    return records
+
+
+def spread(records: list[FaceRecord], most: int) -> list[FaceRecord]:
+    """At most so many of the faces, evenly spread."""
+    places: list[float] = np.linspace(0, len(records) - 1, min(most, len(records))).round().tolist()
+    return [records[int(place)] for place in places]
+
+
+def read_face(folder: Path, record: FaceRecord) -> Frame:
+    """The picture (S, S, 3) of one face. Raises `FacesetError`."""
+    return _read_own(folder / record.file)
+
+
+def mask_of(file: str) -> str:
+    """The name of the mask that belongs to a picture."""
+    return f"{Path(file).stem}.mask.png"
+
+
+def read_mask(folder: Path, record: FaceRecord, side: int) -> NDArray[np.uint8] | None:
+    """The mask of a face (side, side): 255 is free, 0 covered; None without one. Raises `FacesetError`."""
+    path = folder / mask_of(record.file)
+    if not path.is_file():
+        return None
+    return np.asarray(cv2.resize(_read_own(path)[..., 0], (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _read_own(path: Path) -> Frame:
+    try:
+        return read_picture(path)
+    except InputError as error:
+        raise FacesetError(f"{error} Delete it from the face set.") from error
+
+
+def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Frame]]:
+    """Every face of the set with its picture (S, S, 3). Raises `FacesetError` when there are too few."""
+    return [(record, read_face(folder, record)) for record in read_index(folder, at_least=at_least)]

@@ -1,0 +1,146 @@
+"""MarkReading and writing single pictures, whatever their name, kind or depth.
+
+Inputs as people give them: videos, pictures, and folders of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from cv2.typing import MatLike
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from clearswap.core.align import Frame
+from clearswap.errors import InputError, OutputError
+from clearswap.media.atomic import output_errors
+from clearswap.media.video import VideoFrame, probe, read_frames
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name is that of a picture."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def read_picture(path: Path) -> Frame:
+    """A picture as (H, W, 3) RGB bytes: grey is spread to three channels, 16 bits become 8, transparency is
+    left out, and a phone's turn (EXIF) is applied. Raises `InputError`.
+    """
+    picture = _decode(path, cv2.IMREAD_COLOR_RGB)
+    return np.ascontiguousarray(picture, np.uint8)
+
+
+def read_alpha(path: Path) -> NDArray[np.uint8] | None:
+    """The transparency (H, W) of a picture that has some, upright as in `read_picture`, else None."""
+    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    if picture.ndim != 3 or picture.shape[2] != 4:
+        return None
+    try:
+        with Image.open(path) as again:  # OpenCV turns no picture upright that it reads with its transparency
+            return np.asarray(ImageOps.exif_transpose(again).convert("RGBA").getchannel("A"), np.uint8)
+    except OSError as error:
+        raise InputError(f"The transparency of {path} cannot be read; save it as an 8-bit PNG.") from error
+
+
+def encode_picture(picture: Frame, suffix: str, *, quality: int = 95) -> bytes:
+    """The bytes of a picture file; JPEG keeps full chroma, so that lips and eyes do not smear."""
+    options: list[int] = []
+    if suffix.lower() in {".jpg", ".jpeg"}:
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(suffix, cv2.cvtColor(picture, order), options)
+    if not done:
+        raise InputError(f"A picture could not be written as {suffix}; use .png or .jpg.")
+    return data.tobytes()
+
+
+def _decode(path: Path, mode: int) -> MatLike:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; check the name.")
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)  # cv2.imread cannot open every non-ASCII name on Windows
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}).") from error
+    if not len(data):
+        raise InputError(f"{path} is empty (0 bytes); copy it again.")
+    picture = cv2.imdecode(data, mode)
+    if picture is None:
+        raise InputError(f"{path} is not a picture that can be read; it may be damaged.")
+    return picture
+
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
+)
+
+
+def list_inputs(inputs: Sequence[Path]) -> list[Path]:
+    """The files behind `inputs`: folders are listed (sorted by name, hidden files left out), files are kept.
+
+    Raises `InputError` for a name that does not exist and for a folder without pictures or videos.
+    """
+    files: list[Path] = []
+    for given in inputs:
+        try:
+            files += _files_of(given)
+        except OSError as error:  # no permission, a name that is too long
+            raise InputError(f"{given} cannot be opened ({error.strerror}).") from error
+    return files
+
+
+def _files_of(given: Path) -> list[Path]:
+    if given.is_dir():
+        found = sorted(path for path in given.iterdir() if _is_source(path))
+        if not found:
+            raise InputError(f"{given} holds no picture and no video; choose another folder.")
+        return found
+    if not given.exists():
+        raise InputError(f"{given} does not exist; check the name.")
+    return [given]
+
+
+def pair_outputs(source: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Each input file with the file that it becomes; a folder becomes a folder of the same names.
+
+    Raises `InputError` for inputs that are none, and `OutputError` for outputs that cannot be.
+    """
+    files = list_inputs([source])
+    with output_errors(output):
+        if source.is_dir():
+            if output.is_file():
+                raise OutputError(f"{output} is a file; a folder of inputs needs a folder as output.")
+            pairs = [(file, output / file.name) for file in files]
+        else:
+            if output.is_dir():
+                raise OutputError(f"{output} is a folder; give the output a file name, such as {output / source.name}.")
+            pairs = [(source, output)]
+        for given, wanted in pairs:
+            if given.resolve() == wanted.resolve():
+                raise OutputError(f"{wanted} is the input itself; choose another output.")
+            if is_picture(given) != is_picture(wanted):
+                raise OutputError(f"{given} cannot become {wanted}: a picture stays a picture and a video a video.")
+    return pairs
+
+
+def count_frames(source: Path) -> int:
+    """How many frames a file holds; a picture holds one. Raises `InputError` for a file that is not whole."""
+    return 1 if is_picture(source) else probe(source).frames
+
+
+def read_source(source: Path, *, every: int = 1) -> Iterator[VideoFrame]:
+    """The frames of a video, or the one frame of a picture."""
+    if is_picture(source):
+        yield VideoFrame(read_picture(source), index=0, pts=0, duration=0, time=0.0)
+    else:
+        yield from read_frames(source, every=every)
+
+
+def _is_source(path: Path) -> bool:
+    known = is_picture(path) or path.suffix.lower() in VIDEO_SUFFIXES
+    return known and path.is_file() and not path.name.startswith(".")

@@ -1,0 +1,117 @@
+"""Face sets as training wants them: all faces of a person as bytes on the training device, some kept apart."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clearswap.core.align import Frame, Points, align, transform, zoomed
+from clearswap.core.augment import framed
+from clearswap.core.expression import centred, read_expression
+from clearswap.core.mask import hull, only_face
+from clearswap.core.network import ModelConfig
+from clearswap.core.train_step import FaceData
+from clearswap.faces.faceset import FaceRecord, read_face, read_index, read_mask, spread
+from clearswap.training.held_out import COVERAGE, DROP, SIDE, HeldOut
+
+# Rings of the mesh around what people look at: each eye with its brow, and the lips.
+_DETAILS = (
+    [33, 160, 158, 133, 153, 144, 70, 105, 107],
+    [362, 385, 387, 263, 373, 380, 336, 334, 300],
+    [61, 39, 0, 269, 291, 405, 17, 181],
+)
+_CLIP = 10  # a source of fewer faces is no clip of its own: pictures, or a scene cut short
+_MOST_HELD = 64  # faces of a person that are measured; more say nothing new and cost time
+
+
+def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> tuple[FaceData, HeldOut]:
+    """The faces of a set, `model.hold_out` of them apart. Raises `FacesetError`.
+
+    R is `stored_side`, so that drawing from them blurs little.
+    """
+    records = read_index(folder, at_least=2)
+    apart = held_out(records, model.hold_out)
+    learned = [record for i, record in enumerate(records) if i not in apart]
+    side = stored_side(model)
+    faces = torch.empty(len(learned), 5, side, side, dtype=torch.uint8)
+    for place, record in zip(faces, learned, strict=True):  # one picture in memory at a time
+        free = read_mask(folder, record, side)
+        place.copy_(torch.from_numpy(_as_bytes(record, read_face(folder, record), model, free)).permute(2, 0, 1))
+    chosen = spread([records[i] for i in sorted(apart)], _MOST_HELD)
+    kept = _hold([(record, read_face(folder, record)) for record in chosen], model, device)
+    seen = centred(np.stack([read_expression(record.aligned_landmarks()) for record in learned]))
+    return FaceData(faces.to(device), torch.from_numpy(np.stack(seen, 1)).to(device)), kept
+
+
+def stored_side(model: ModelConfig) -> int:
+    """Side in pixels at which whole faces are kept for a network: a quarter more than it needs."""
+    return round(model.size / model.coverage * 1.25 / 16) * 16
+
+
+def held_out(records: list[FaceRecord], share: float) -> set[int]:
+    """Which faces are kept apart: `share` of each clip, from its end, so that no neighbour of theirs is trained on.
+
+    Sources of fewer than ten faces, single pictures above all, count as one clip together. At least one face is held
+    out, and never all of a set.
+    """
+    clips: dict[str, list[int]] = {}
+    for source, run in groupby(range(len(records)), key=lambda i: records[i].source):
+        clips.setdefault(source, []).extend(run)
+    small = [i for indices in clips.values() if len(indices) < _CLIP for i in indices]
+    whole = [indices for indices in clips.values() if len(indices) >= _CLIP] + ([small] if small else [])
+    held = {i for indices in whole for i in indices[len(indices) - round(share * len(indices)) :]}
+    return held or {len(records) - 1}
+
+
+def _as_bytes(
+    record: FaceRecord, picture: Frame, model: ModelConfig, free: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """One face, its weights and its mask (R, R, 5); of what is not `free`, nothing is learned but that."""
+    side = stored_side(model)
+    scale = side / len(picture)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
+    landmarks = record.aligned_landmarks() * np.float32(scale)
+    shown = only_face(small, landmarks) if model.only_face else small
+    weights, area = pixel_weights(landmarks, side, model), hull(landmarks, side)
+    if free is not None:
+        weights, area = np.where(free > 127, weights, 0).astype(np.uint8), np.minimum(area, free)
+    return np.dstack([shown, weights, area])
+
+
+def _hold(faces: list[tuple[FaceRecord, Frame]], model: ModelConfig, device: torch.device) -> HeldOut:
+    seen = framed(
+        _stacked([_as_bytes(record, picture, model) for record, picture in faces])[:, :3].float() / 255, model
+    )
+    truth: list[Frame] = []
+    areas: list[NDArray[np.uint8]] = []
+    for record, picture in faces:
+        view = zoomed(np.eye(2, 3), len(picture), SIDE, COVERAGE, DROP)
+        truth.append(align(picture, view, SIDE))
+        areas.append(hull(transform(record.aligned_landmarks(), view), SIDE)[..., None] // 255)
+    return HeldOut(seen.to(device), (_stacked(truth).float() / 255).to(device), _stacked(areas).float().to(device))
+
+
+def _stacked(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """Pictures (H, W, C) as one tensor (B, C, H, W)."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def pixel_weights(landmarks: Points, size: int, model: ModelConfig) -> NDArray[np.uint8]:
+    """How much each pixel counts (size, size): 1 around the face, `face_weight` in it, times `detail_weight` in
+    eyes and mouth, scaled so that the most is 255.
+    """
+    most = model.face_weight * model.detail_weight
+    weight = np.full((size, size), round(255 / most), np.uint8)
+    weight[hull(landmarks, size) > 0] = round(255 * model.face_weight / most)
+    for ring in _DETAILS:
+        centre = landmarks[ring].mean(0)
+        wider = centre + (landmarks[ring] - centre) * np.float32(1.15)
+        weight[hull(wider, size) > 0] = 255
+    return weight

@@ -1,0 +1,235 @@
+"""The networks: layer for layer what they claim to be, and every part of them learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clearswap.core.expression import MEASURES
+from clearswap.core.losses import dissimilarity, weighted_l1
+from clearswap.core.network import (
+    PRESETS,
+    Lesson,
+    Level,
+    ModelConfig,
+    ModernNet,
+    Residual,
+    Side,
+    build,
+    classic_decoder,
+    classic_encoder,
+    halvings,
+    parameters,
+    smallest,
+)
+
+
+def layers(net: nn.Module) -> list[tuple[object, ...]]:
+    """Every layer with what defines it, in order."""
+    found: list[tuple[object, ...]] = []
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d):
+            found.append(("conv", part.in_channels, part.out_channels, *part.kernel_size, *part.stride, *part.padding))
+        elif isinstance(part, nn.Linear):
+            found.append(("linear", part.in_features, part.out_features))
+        elif isinstance(part, nn.LeakyReLU):
+            found.append(("leaky", part.negative_slope))
+        elif isinstance(part, nn.PixelShuffle):
+            found.append(("shuffle", part.upscale_factor))
+        elif not list(part.children()):
+            found.append((type(part).__name__.lower(),))
+    return found
+
+
+def halve(inputs: int, outputs: int) -> list[tuple[object, ...]]:
+    return [("conv", inputs, outputs, 5, 5, 2, 2, 2, 2), ("leaky", 0.1)]
+
+
+def upscale(inputs: int, outputs: int) -> list[tuple[object, ...]]:
+    return [("conv", inputs, 4 * outputs, 3, 3, 1, 1, 1, 1), ("leaky", 0.1), ("shuffle", 2)]
+
+
+def test_classic_is_the_well_known_network_layer_for_layer() -> None:
+    assert layers(classic_encoder()) == [
+        *halve(3, 128),
+        *halve(128, 256),
+        *halve(256, 512),
+        *halve(512, 1024),
+        ("flatten",),
+        ("linear", 16384, 1024),
+        ("linear", 1024, 16384),
+        ("unflatten",),
+        *upscale(1024, 512),
+    ]
+    assert layers(classic_decoder()) == [
+        *upscale(512, 256),
+        *upscale(256, 128),
+        *upscale(128, 64),
+        ("conv", 64, 3, 5, 5, 1, 1, 2, 2),
+        ("sigmoid",),
+    ]
+
+
+def test_classic_has_the_number_of_parameters_it_is_known_for() -> None:
+    with torch.device("meta"):
+        net = build(PRESETS["classic"])
+    convolutions = sum(5 * 5 * i * o + o for i, o in ((3, 128), (128, 256), (256, 512), (512, 1024)))
+    dense = (16384 * 1024 + 1024) + (1024 * 16384 + 16384)
+    decoder = sum(9 * i * 4 * o + 4 * o for i, o in ((512, 256), (256, 128), (128, 64))) + 25 * 64 * 3 + 3
+    assert parameters(net) == convolutions + dense + (9 * 1024 * 2048 + 2048) + 2 * decoder
+    assert f"{parameters(net) / 1e6:.1f}" == "82.1"
+
+
+def test_classic_shapes_on_the_way() -> None:
+    with torch.device("meta"):
+        encoder, decoder, x = classic_encoder(), classic_decoder(), torch.zeros(2, 3, 64, 64)
+    shapes = [tuple((x := layer(x)).shape[1:]) for layer in [*encoder.children(), *decoder.children()]]
+    assert shapes[:4] == [(128, 32, 32), (256, 16, 16), (512, 8, 8), (1024, 4, 4)]
+    assert shapes[4:9] == [(16384,), (1024,), (16384,), (1024, 4, 4), (512, 8, 8)]
+    assert shapes[9:] == [(256, 16, 16), (128, 32, 32), (64, 64, 64), (3, 64, 64), (3, 64, 64)]
+
+
+SIDES: tuple[Side, Side] = ("a", "b")
+
+
+def small(name: str) -> ModelConfig:
+    """A preset that a test can afford: as deep, but narrow."""
+    config = PRESETS[name]
+    return config if name in ("classic", "lite") else replace(config, width=0.25)
+
+
+NAMES = pytest.mark.parametrize("name", list(PRESETS))
+
+
+@NAMES
+def test_shape_and_range_come_out_as_they_went_in(name: str) -> None:
+    config = small(name)
+    net = build(config)
+    faces = torch.rand(2, 3, config.size, config.size)
+    with torch.inference_mode():
+        for seen in SIDES:
+            for drawn in SIDES:
+                picture = net(faces, seen, drawn)
+                assert picture.shape == (2, 4 if config.masks else 3, config.size, config.size)
+                assert picture.min() >= 0
+                assert picture.max() <= 1
+                assert picture.isfinite().all()
+
+
+@NAMES
+def test_gradients_reach_every_parameter(name: str) -> None:
+    config = small(name)
+    net = build(config)
+    faces = [torch.rand(4, 3, config.size, config.size) for _ in "ab"]
+    drawn = Lesson(net)(faces, [torch.randn(4, config.latent) for _ in "ab"])
+    sum(picture.mean() for picture, _ in drawn).backward()
+    dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert dead == []
+
+
+@NAMES
+def test_one_side_does_not_touch_the_others_decoder(name: str) -> None:
+    config = small(name)
+    net = build(config)
+    net(torch.rand(2, 3, config.size, config.size), "a", "a").mean().backward()
+    assert all(p.grad is not None for p in [*net.encoder.parameters(), *net.decoder_a.parameters()])
+    assert all(p.grad is None for p in net.decoder_b.parameters())
+
+
+def test_who_is_seen_chooses_the_level_and_who_is_drawn_the_decoder() -> None:
+    config = PRESETS["lite"]
+    net, faces = build(config), torch.rand(3, 3, config.size, config.size)
+    assert isinstance(net, ModernNet)
+    for _ in range(3):  # so that the two levels differ
+        net(faces, "a", "a")
+    net.eval()
+    with torch.inference_mode():
+        latent, maps = net.encoder(faces)
+        for seen, level in (("a", net.level_a), ("b", net.level_b)):
+            folded = net.common(torch.cat([latent[:, :MEASURES], level(latent[:, MEASURES:])], 1))
+            assert torch.equal(net(faces, seen, "a")[:, :3], net.decoder_a(folded))
+            assert torch.equal(net(faces, seen, "b")[:, :3], net.decoder_b(folded))
+            assert torch.equal(net(faces, seen, "b")[:, 3:], net.mask(maps))
+        assert not torch.equal(net(faces, "a", "a"), net(faces, "a", "b"))
+        assert not torch.equal(net(faces, "a", "a"), net(faces, "b", "a"))
+
+
+def test_classic_is_encoder_and_decoder_and_nothing_else() -> None:
+    net, faces = build(PRESETS["classic"]), torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(net(faces, "b", "a"), net.decoder_a(net.encoder(faces)))
+
+
+def test_a_level_brings_its_persons_latents_to_zero_mean_and_unit_spread() -> None:
+    level, other = Level(24), Level(24)
+    latents = 3 + 2 * torch.randn(64, 24, generator=torch.Generator().manual_seed(0))
+    for _ in range(300):
+        in_training = level(latents)
+    assert in_training.mean(0).abs().max() < 1e-5
+    level.eval()
+    levelled = level(latents)
+    assert levelled.mean(0).abs().max() < 0.05
+    assert (levelled.std(0) - 1).abs().max() < 0.05
+    assert torch.allclose(other.eval()(latents), latents, atol=1e-3)  # the other person's knows nothing of it
+
+
+def test_noise_reaches_the_latent_in_training() -> None:
+    config = PRESETS["lite"]
+    net, faces = build(config), torch.rand(3, 3, config.size, config.size)
+    noises = (None, [torch.randn(3, config.latent)])
+    plain, noisy = (net.through([faces], [("a", "a")], noise)[0][0] for noise in noises)
+    assert not torch.equal(plain[:, :3], noisy[:, :3])
+    assert torch.equal(plain[:, 3:], noisy[:, 3:])  # the mask knows nothing of it
+
+
+@pytest.mark.parametrize(("size", "times", "side"), [(96, 2, 6), (128, 2, 8), (256, 3, 8), (512, 4, 8)])
+def test_larger_pictures_are_halved_more_often(size: int, times: int, side: int) -> None:
+    assert (halvings(size), smallest(size)) == (times, side)
+
+
+@NAMES
+def test_the_network_starts_with_a_signal_that_depends_on_the_face(name: str) -> None:
+    """A badly begun network gives one grey for all faces and takes long to leave it."""
+    config = small(name)
+    torch.manual_seed(0)
+    net = build(config)
+    with torch.inference_mode():
+        found = net.encoder(torch.rand(8, 3, config.size, config.size).round())
+    latents = found if isinstance(found, torch.Tensor) else found[0]
+    assert latents.std(0).mean() > 1e-4
+
+
+def test_a_residual_of_zero_weights_changes_nothing() -> None:
+    block = Residual(8)
+    nn.init.zeros_(block.body[-1].weight)
+    nn.init.zeros_(block.body[-1].bias)
+    x = torch.rand(1, 8, 6, 6)
+    assert torch.equal(block(x), x)
+
+
+def test_the_loss_is_the_weighted_mean_difference() -> None:
+    output, target = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    target[0, :, :2] = 0.5
+    even = torch.ones(2, 1, 4, 4)
+    assert float(weighted_l1(output, target, even)) == pytest.approx(float((output - target).abs().mean()))
+    upper = torch.zeros(2, 1, 4, 4)
+    upper[:, :, :2] = torch.tensor([3.0, 7.0])[:, None, None, None]
+    assert float(weighted_l1(output, target, upper)) == pytest.approx(0.25)  # each picture counts alike
+    assert float(weighted_l1(output, target, 0 * even)) == 0
+
+
+def test_dissimilarity_is_nothing_for_equals_and_sees_blur_where_it_counts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(2, 3, 48, 48, generator=generator)
+    blurred, even = F.avg_pool2d(target, 5, 1, 2), torch.ones(2, 1, 48, 48)
+    assert float(dissimilarity(target, target, even)) == pytest.approx(0, abs=1e-5)
+    assert 0.2 < float(dissimilarity(blurred, target, even)) <= 1
+    half = target.clone()
+    half[..., 24:] = blurred[..., 24:]
+    left, right = even.clone(), even.clone()
+    left[..., 16:], right[..., :32] = 0, 0
+    assert float(dissimilarity(half, target, left)) < 0.02 < float(dissimilarity(half, target, right))
