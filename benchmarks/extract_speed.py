@@ -18,8 +18,7 @@ import numpy as np
 from common import Cell, Plot, Point, Result, Table
 
 from clearswap.core.align import Frame, Points
-from clearswap.faces.detector import Detector
-from clearswap.faces.landmarks import Mesh
+from clearswap.faces.face_models import Detector, Mesh
 from clearswap.faces.tracker import TrackConfig, Tracker
 from clearswap.media.files import count_frames
 

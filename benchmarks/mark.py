@@ -23,8 +23,7 @@ import numpy as np
 from common import Cell, Options, Result, Table
 
 from clearswap.core.align import Frame
-from clearswap.disclosure.mark import lay, pattern
-from clearswap.disclosure.mark_reader import SURE, MarkReading, confidence_of, read
+from clearswap.disclosure.mark import SURE, MarkReading, confidence_of, lay, pattern, read
 from clearswap.media.video import read_frames
 
 BITS = 0xA53C

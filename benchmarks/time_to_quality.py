@@ -24,9 +24,8 @@ from common import Cell, Options, Plot, Result, Table
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.train_step import FaceData, start_training, train_step
 from clearswap.training.checkpoint import TrainingState
-from clearswap.training.dataset import load_faces
+from clearswap.training.dataset import HeldOut, held_out_error, load_faces
 from clearswap.training.device import computes_bfloat16, used_device
-from clearswap.training.held_out import HeldOut, held_out_error
 
 LONGEST = 60.0  # seconds of one network before the others have their turn
 BFLOAT16 = computes_bfloat16(used_device())  # as `clearswap train` decides

@@ -19,10 +19,10 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
+from clearswap.disclosure.credentials import load_or_make
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.credentials_reader import read as read_provenance
 from clearswap.disclosure.mark import lay, pattern
-from clearswap.disclosure.signer import load_or_make
 from clearswap.media.video import probe, read_frames
 from clearswap.training import checkpoint
 

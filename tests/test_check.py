@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import clearswap
-from clearswap.disclosure import credentials, credentials_reader, mark, signer
-from clearswap.disclosure.credentials import Statement
-from clearswap.disclosure.signer import Signer
+from clearswap.disclosure import credentials, credentials_reader, mark
+from clearswap.disclosure.credentials import Signer, Statement
 from clearswap.media.files import encode_picture
 from clearswap.media.video import probe, read_frames, read_spread
 from conftest import Footage
@@ -56,7 +55,7 @@ def plain(tmp_path: Path) -> Path:
 
 def sign(unsigned: Path, output: Path, me: Signer | None = None, said: Statement = SAID) -> Path:
     with credentials.signed_file(output) as partial:
-        credentials.sign(unsigned, partial, unsigned, me or signer.load_or_make(), said)
+        credentials.sign(unsigned, partial, unsigned, me or credentials.load_or_make(), said)
     return output
 
 
@@ -142,7 +141,7 @@ def test_a_plain_file_carries_nothing(plain: Path, cli: Cli) -> None:
 
 
 def test_a_stranger_and_an_expired_certificate_are_told_apart(plain: Path, tmp_path: Path, cli: Cli) -> None:
-    stranger = signer.load_or_make(tmp_path / "stranger")
+    stranger = credentials.load_or_make(tmp_path / "stranger")
     ran = cli("check", sign(plain, tmp_path / "strange.mp4", stranger))
     assert ran.code == 0
     assert "unaltered, by a signer who is not known here" in words(ran)
@@ -150,7 +149,7 @@ def test_a_stranger_and_an_expired_certificate_are_told_apart(plain: Path, tmp_p
     output = sign(plain, tmp_path / "brief.mp4", brief)
     assert credentials_reader.read(output, brief.root).state == "trusted"
     time.sleep(4)
-    for roots in (brief.root, signer.known_roots()):
+    for roots in (brief.root, credentials.known_roots()):
         said = credentials_reader.read(output, roots)
         assert said.state == "expired", said
         assert said.generated
@@ -163,17 +162,17 @@ def test_a_stranger_and_an_expired_certificate_are_told_apart(plain: Path, tmp_p
 
 def expiring(seconds: int) -> Signer:
     """An identity whose certificate is good for some seconds more."""
-    key, root, known = signer._root(Path("/nowhere"))
+    key, root, known = credentials._root(Path("/nowhere"))
     leaf_key = ec.generate_private_key(ec.SECP256R1())
-    builder = signer._leaf_builder(signer._name("Brief"), leaf_key, root.subject, key)
+    builder = credentials._leaf_builder(credentials._name("Brief"), leaf_key, root.subject, key)
     builder._not_valid_after = None  # it was ten years on, and may not be set twice
     end = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=seconds)
     leaf = builder.not_valid_after(end).sign(key, hashes.SHA256())
-    return Signer(signer._private(leaf_key), signer._pem(leaf) + signer._pem(root), known)
+    return Signer(credentials._private(leaf_key), credentials._pem(leaf) + credentials._pem(root), known)
 
 
 def test_other_tools_credentials_are_read(tmp_path: Path, cli: Cli) -> None:
-    me = signer.load_or_make(tmp_path / "their identity")
+    me = credentials.load_or_make(tmp_path / "their identity")
     ran = cli("check", sign_as_another_tool(tmp_path / "dream.png", me))
     assert ran.code == 0
     said = words(ran)
@@ -188,9 +187,9 @@ def test_other_tools_credentials_are_read(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_anothers_credentials_are_kept_as_those_of_the_original(tmp_path: Path, plain: Path, cli: Cli) -> None:
-    given = sign_as_another_tool(tmp_path / "dream.png", signer.load_or_make(tmp_path / "their identity"))
+    given = sign_as_another_tool(tmp_path / "dream.png", credentials.load_or_make(tmp_path / "their identity"))
     with credentials.signed_file(tmp_path / "out.mp4") as partial:
-        credentials.sign(plain, partial, given, signer.load_or_make(), SAID)
+        credentials.sign(plain, partial, given, credentials.load_or_make(), SAID)
     said = words(cli("check", tmp_path / "out.mp4"))
     assert "made from original, unaltered; by Dream [31mer 7.1" in said
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clearswap.faces import weights
+from clearswap.faces import face_models
 from clearswap.faces.faceset import read_index
 from clearswap.media.video import probe
 from clearswap.training import checkpoint
@@ -113,7 +113,7 @@ def test_the_installed_command_is_the_same_as_the_module() -> None:
 
 
 def test_installing_the_models_again_changes_nothing(cli: Cli) -> None:
-    files = [weights.find(each) for each in weights.ALL]
+    files = [face_models.find_weights(each) for each in face_models.ALL]
     before = [(path.stat().st_mtime_ns, path.stat().st_ino) for path in files]
     for _ in range(2):
         done = cli("models", "install")

@@ -20,12 +20,12 @@ import pytest
 import clearswap
 from clearswap.api.convert import ConvertResult
 from clearswap.core.swap import Swapper
-from clearswap.disclosure.signer import load_or_make
-from clearswap.faces.landmarks import Mesh
+from clearswap.disclosure.credentials import load_or_make
+from clearswap.faces.face_models import Mesh
 from clearswap.faces.tracker import TrackConfig, make_tracker, track
-from clearswap.media.encoder import PictureTrack
 from clearswap.media.files import read_alpha, read_picture
 from clearswap.media.video import probe, read_frames
+from clearswap.media.writer import PictureTrack
 from conftest import Footage
 from makers import (
     Picture,

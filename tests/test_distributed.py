@@ -16,7 +16,7 @@ from torch import Tensor
 import clearswap
 from clearswap.core.network import PRESETS
 from clearswap.training import checkpoint
-from clearswap.training.distributed import Team
+from clearswap.training.device import Team
 from clearswap.training.log import read_history
 
 STEPS = 6

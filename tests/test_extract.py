@@ -13,9 +13,8 @@ import pytest
 
 import clearswap
 from clearswap.core.align import Frame, Points, align, face_matrix
-from clearswap.faces.detector import Detector
+from clearswap.faces.face_models import Detector, Mesh
 from clearswap.faces.faceset import INDEX, FaceRecord, read_faces, read_index
-from clearswap.faces.landmarks import Mesh
 from clearswap.faces.tracker import TrackConfig, Tracker, make_tracker, track
 from clearswap.media.files import read_picture
 from clearswap.media.video import read_frames

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clearswap.core.align import Frame, Points
-from clearswap.faces.detector import Detector
+from clearswap.faces.face_models import Detector
 from clearswap.faces.tracker import Face, TrackConfig, bridge, make_tracker, track
 from clearswap.media.video import VideoFrame, read_frames
 

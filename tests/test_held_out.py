@@ -22,9 +22,8 @@ from clearswap.core.network import PRESETS, ModelConfig, Side
 from clearswap.core.train_step import start_training
 from clearswap.faces.faceset import FaceRecord
 from clearswap.training import checkpoint
-from clearswap.training.dataset import held_out, load_faces
+from clearswap.training.dataset import HeldOut, held_out, held_out_error, load_faces, minutes_without_gain
 from clearswap.training.device import used_device
-from clearswap.training.held_out import HeldOut, held_out_error, minutes_without_gain
 from clearswap.training.log import History, LogRow, read_history
 from makers import Ran, left_behind
 

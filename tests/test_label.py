@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.disclosure.label import (
+from clearswap.disclosure.stamp import (
     Corner,
     Label,
     LabelConfig,

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearswap.disclosure.mark import PHASES, WAVES, WORDS, MarkConfig, lay, pattern
-from clearswap.disclosure.mark_reader import SURE, confidence_of, read
+from clearswap.disclosure.mark import PHASES, SURE, WAVES, WORDS, MarkConfig, confidence_of, lay, pattern, read
 from clearswap.errors import InputError, OptionError
 from clearswap.media.video import read_frames
 from conftest import Footage

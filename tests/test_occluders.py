@@ -18,7 +18,7 @@ from clearswap.core.mask import MaskConfig, hull
 from clearswap.core.network import PRESETS
 from clearswap.core.swap import Swapper
 from clearswap.faces.faceset import mask_of, read_index
-from clearswap.media.occluder_labels import Occluders
+from clearswap.media.files import Occluders
 from clearswap.media.video import probe
 from clearswap.training.dataset import load_faces
 from makers import cut_clip

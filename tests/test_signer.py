@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import clearswap
-from clearswap.disclosure import credentials, credentials_reader, signer
-from clearswap.disclosure.credentials import Statement
-from clearswap.disclosure.signer import known_roots, load_or_make
+from clearswap.disclosure import credentials, credentials_reader
+from clearswap.disclosure.credentials import Statement, known_roots, load_or_make
 from makers import Ran, left_behind, write_clip
 
 NOW = dt.datetime.now(dt.UTC)
@@ -28,7 +27,7 @@ SAID = Statement("0" * 64, 0)
 
 def at(monkeypatch: pytest.MonkeyPatch, time: dt.datetime) -> None:
     """Let it be another time; the certificates that are made are real ones of that time."""
-    monkeypatch.setattr(signer, "_now", lambda: time)
+    monkeypatch.setattr(credentials, "_now", lambda: time)
 
 
 def leaf_of(pem: str) -> x509.Certificate:
@@ -66,7 +65,7 @@ def certificate(
     build = x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(key.public_key())
     build = build.serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(end)
     build = build.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-    build = build.add_extension(signer._key_usage(signs_certificates=authority), critical=True)
+    build = build.add_extension(credentials._key_usage(signs_certificates=authority), critical=True)
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     build = build.add_extension(authority_key, critical=False)
     if not authority and usage:
@@ -88,7 +87,7 @@ def put(path: Path, text: str) -> None:
     path.chmod(0o600)
 
 
-def sign(folder: Path, me: signer.Signer, name: str = "out.mp4") -> Path:
+def sign(folder: Path, me: credentials.Signer, name: str = "out.mp4") -> Path:
     clip = write_clip(folder / "clip.mp4", 6)
     credentials.sign(clip, folder / name, clip, me, SAID)
     return folder / name
@@ -291,9 +290,9 @@ def as_nobody(place: Path, folder: Path) -> str:
         "import clearswap.errors",
         "place = Path(sys.argv[1])",
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)",
-        "try: me = signer.load_or_make(place)",
+        "try: me = credentials.load_or_make(place)",
         "except clearswap.errors.ClearswapError as error: print(type(error).__name__, error)",
-        "else: print(not os.access(place, os.W_OK), signer._certificates(me.chain)[0].serial_number)",
+        "else: print(not os.access(place, os.W_OK), credentials._certificates(me.chain)[0].serial_number)",
     ]
     paths = [folder, *folder.rglob("*")]
     if os.getuid() == 0:  # root may do everything, so it becomes nobody; its folders have to be passable

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import clearswap
-from clearswap.disclosure.mark import lay, pattern
-from clearswap.disclosure.mark_reader import read, read_untouched
+from clearswap.disclosure.mark import lay, pattern, read, read_untouched
 from clearswap.media.files import read_picture
 from clearswap.training import checkpoint
 from conftest import Footage

@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearswap.errors import InputError
-from clearswap.media.encoder import EncodeConfig
-from clearswap.media.segments import Segments
 from clearswap.media.video import VideoFrame, probe, read_frames
+from clearswap.media.writer import EncodeConfig, Segments
 from conftest import Footage
 from makers import (
     Picture,

@@ -22,11 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clearswap.api.check import CheckResult as CheckResult
     from clearswap.api.check import check as check
-    from clearswap.api.consent import set_consent as set_consent
     from clearswap.api.convert import ConvertResult as ConvertResult
     from clearswap.api.convert import convert as convert
-    from clearswap.api.demo import Demo as Demo
-    from clearswap.api.demo import demo as demo
     from clearswap.api.evaluate import EvaluateConfig as EvaluateConfig
     from clearswap.api.evaluate import EvaluateResult as EvaluateResult
     from clearswap.api.evaluate import evaluate as evaluate
@@ -36,8 +33,10 @@ if TYPE_CHECKING:
     from clearswap.api.plot import PlotResult as PlotResult
     from clearswap.api.plot import plot as plot
     from clearswap.api.preview import preview as preview
-    from clearswap.api.review import Review as Review
+    from clearswap.api.review import ReviewResult as ReviewResult
     from clearswap.api.review import review as review
+    from clearswap.api.swap import DemoResult as DemoResult
+    from clearswap.api.swap import demo as demo
     from clearswap.api.swap import swap as swap
     from clearswap.api.train import TrainResult as TrainResult
     from clearswap.api.train import train as train
@@ -48,7 +47,8 @@ if TYPE_CHECKING:
     from clearswap.core.swap import with_look as with_look
     from clearswap.disclosure.consent import Consent as Consent
     from clearswap.disclosure.consent import read_consent as read_consent
-    from clearswap.disclosure.label import LabelConfig as LabelConfig
+    from clearswap.disclosure.consent import set_consent as set_consent
+    from clearswap.disclosure.stamp import LabelConfig as LabelConfig
     from clearswap.errors import ClearswapError as ClearswapError
     from clearswap.errors import FaceModelsMissing as FaceModelsMissing
     from clearswap.errors import FacesetError as FacesetError
@@ -59,14 +59,14 @@ if TYPE_CHECKING:
     from clearswap.faces.selection import Role as Role
     from clearswap.faces.selection import SelectConfig as SelectConfig
     from clearswap.faces.tracker import TrackConfig as TrackConfig
-    from clearswap.media.encoder import EncodeConfig as EncodeConfig
     from clearswap.media.video import TimeRange as TimeRange
+    from clearswap.media.writer import EncodeConfig as EncodeConfig
     from clearswap.progress import Progress as Progress
     from clearswap.training.loop import TrainConfig as TrainConfig
 
 _NAMES = {
     "core.augment": ["AugmentConfig"],
-    "disclosure.label": ["LabelConfig"],
+    "disclosure.stamp": ["LabelConfig"],
     "core.mask": ["MaskConfig"],
     "core.smoothing": ["SmoothConfig"],
     "core.swap": ["BlendConfig", "with_look"],
@@ -79,8 +79,8 @@ _NAMES = {
         "OptionError",
         "OutputError",
     ],
-    "media.encoder": ["EncodeConfig"],
-    "disclosure.consent": ["Consent", "read_consent"],
+    "media.writer": ["EncodeConfig"],
+    "disclosure.consent": ["Consent", "read_consent", "set_consent"],
     "faces.tracker": ["TrackConfig"],
     "training.loop": ["TrainConfig"],
     "media.video": ["TimeRange"],
@@ -88,14 +88,12 @@ _NAMES = {
     "progress": ["Progress"],
     "api.check": ["CheckResult", "check"],
     "api.convert": ["ConvertResult", "convert"],
-    "api.demo": ["Demo", "demo"],
     "api.evaluate": ["EvaluateConfig", "EvaluateResult", "evaluate"],
     "api.extract": ["ExtractConfig", "ExtractResult", "extract"],
     "api.plot": ["PlotResult", "plot"],
     "api.preview": ["preview"],
-    "api.review": ["Review", "review"],
-    "api.consent": ["set_consent"],
-    "api.swap": ["swap"],
+    "api.review": ["ReviewResult", "review"],
+    "api.swap": ["DemoResult", "demo", "swap"],
     "api.train": ["TrainResult", "train"],
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from clearswap.core.align import Frame
-from clearswap.disclosure import credentials_reader, signer
+from clearswap.disclosure import credentials_reader
+from clearswap.disclosure.credentials import known_roots
 from clearswap.disclosure.credentials_reader import Provenance
-from clearswap.disclosure.mark_reader import MarkReading
-from clearswap.disclosure.mark_reader import read as read_mark
+from clearswap.disclosure.mark import MarkReading
+from clearswap.disclosure.mark import read as read_mark
 from clearswap.errors import InputError, OptionError
 from clearswap.media.files import is_picture, list_inputs, read_picture
 from clearswap.media.video import read_spread
@@ -91,7 +92,7 @@ def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> l
     """
     if not files:
         raise OptionError("There is nothing to check; give pictures, videos, or folders of either.")
-    roots, checked = signer.known_roots(), list[CheckResult]()
+    roots, checked = known_roots(), list[CheckResult]()
     for given in map(Path, files):
         try:
             sources = list_inputs([given])

@@ -18,16 +18,24 @@ from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, tran
 from clearswap.core.mask import hull
 from clearswap.errors import InputError, OptionError
 from clearswap.evaluation import metrics
-from clearswap.evaluation.baselines import average_face, ceiling, pasted
 from clearswap.evaluation.motion import FEATURES
 from clearswap.evaluation.report import ReportPage, write_report
-from clearswap.evaluation.sampling import FaceMeasures, Reader, SampledFrame, chosen_frames, moments
+from clearswap.evaluation.sampling import (
+    FaceMeasures,
+    Reader,
+    SampledFrame,
+    average_face,
+    ceiling,
+    chosen_frames,
+    moments,
+    pasted,
+)
 from clearswap.evaluation.scores import FIGURES, Figure, Ground, Outcome, Sampled, as_tensor, score
-from clearswap.faces.embedding import Embedding, chip
+from clearswap.faces.face_models import Embedding, chip
 from clearswap.faces.faceset import read_face, read_index
 from clearswap.faces.tracker import TrackConfig
 from clearswap.media.atomic import atomic_file
-from clearswap.media.occluder_labels import Occluders
+from clearswap.media.files import Occluders
 from clearswap.media.video import probe
 from clearswap.progress import OnProgress, Progress, silent
 

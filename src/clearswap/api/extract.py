@@ -14,13 +14,11 @@ import numpy as np
 
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
-from clearswap.faces.detector import Detector
+from clearswap.faces.face_models import Detector, Mesh
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
-from clearswap.faces.landmarks import Mesh
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, track
 from clearswap.media.atomic import atomic_folder
-from clearswap.media.files import count_frames, encode_picture, list_inputs, read_source
-from clearswap.media.occluder_labels import Occluders
+from clearswap.media.files import Occluders, count_frames, encode_picture, list_inputs, read_source
 from clearswap.media.pipeline import ahead, map_ahead
 from clearswap.media.video import VideoFrame
 from clearswap.progress import OnProgress, Progress, silent
@@ -69,7 +67,7 @@ def extract(
 ) -> ExtractResult:
     """Make the face set `output` from `inputs`: videos, pictures, or folders of either.
 
-    Where labels lie beside a clip (CLIP.labels.npz, see `media/occluder_labels.py`), each face that something
+    Where labels lie beside a clip (CLIP.labels.npz, see `media/files.py`), each face that something
     covers gets a mask. The folder appears when it is complete. Raises `InputError` for inputs that cannot be read or
     hold no face at all, `OutputError` for a place that cannot be written, `FaceModelsMissing`.
     """

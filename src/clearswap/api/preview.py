@@ -20,9 +20,8 @@ from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
-from clearswap.disclosure.label import LabelConfig
-from clearswap.disclosure.signer import load_or_make
-from clearswap.disclosure.stamp import make_stamp
+from clearswap.disclosure.credentials import load_or_make
+from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.errors import InputError, OutputError
 from clearswap.faces.first_pass import first_pass, make_finder
 from clearswap.faces.pose import rough_pose

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import pixel_scale
-from clearswap.faces.embedding import Embedding
+from clearswap.faces.face_models import Embedding
 from clearswap.faces.faceset import read_index, spread
 from clearswap.faces.pose import Gap, Poses, gap, mouth_opening, plot_poses, rough_pose, variety
 from clearswap.faces.selection import SAME, average, embeddings, strangers
@@ -41,7 +41,7 @@ class FacesetFacts:
 
 
 @dataclass(frozen=True)
-class Review:
+class ReviewResult:
     """Two face sets, and in one sentence each what could be better; nothing to say is a good sign."""
 
     a: FacesetFacts
@@ -61,7 +61,7 @@ class Review:
 
 def review(
     faces_a: Path | str, faces_b: Path | str, picture: Path | str | None = None, *, on_progress: OnProgress = silent
-) -> Review:
+) -> ReviewResult:
     """Look through two face sets: too few faces, too blurred, too small, too much alike, of somebody else, and poses
     that only one person shows. `picture`: where to draw the poses of both, as a PNG.
 
@@ -77,7 +77,7 @@ def review(
     notes = [*_alone(a), *_alone(b), *_unseen(a, b), *_unseen(b, a)]
     if np.linalg.norm(a.person - b.person) < SAME:
         notes.append(f"{a.folder} and {b.folder} seem to show the same person.")
-    looked = Review(a, b, notes)
+    looked = ReviewResult(a, b, notes)
     if picture is not None:
         looked.draw(Path(picture))
     return looked

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clearswap.api.review import Review, review
+from clearswap.api.review import ReviewResult, review
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.network import PRESETS, Lesson, ModelConfig
 from clearswap.core.train_step import FaceData, TrainingState, start_training, train_step
@@ -28,12 +28,13 @@ from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training import checkpoint
 from clearswap.training.dataset import load_faces
 from clearswap.training.device import (
+    Team,
     computes_bfloat16,
     describe_device,
+    join,
     keep_freed_memory,
     unless_out_of_memory,
 )
-from clearswap.training.distributed import Team, join
 from clearswap.training.loop import TrainConfig, TrainLoop
 
 
@@ -77,10 +78,10 @@ def train(
     the decoder of each person that both know. On what basis each person's footage is used, the face sets must say
     (`disclosure/consent.py`), or `basis_a` and `basis_b`, which are then kept there. Saves every
     `training.save_every` iterations and at the end; `stop` is asked after each iteration whether to end early, and
-    `pause` whether to wait. A tenth of each face set is held out (`training/held_out.py`) and says how good the model
+    `pause` whether to wait. A tenth of each face set is held out (`training/dataset.py`) and says how good the model
     is; a note says when that has flattened. When the losses stop being numbers or rise steeply, the last saved model is
     taken up again. Under torchrun, each process trains on its share of every batch, and the first one saves and reports
-    (`training/distributed.py`). Raises `FacesetError`, `ModelError` (another preset, a training that diverges again and
+    (`training/device.py`). Raises `FacesetError`, `ModelError` (another preset, a training that diverges again and
     again), `OptionError` (nobody has said who is shown; a batch that does not fit into memory or cannot be shared) and
     `OutputError`.
     """
@@ -197,7 +198,7 @@ def _subjects(sets: dict[str, Path], given: dict[str, Basis | None], team: Team)
     return subjects
 
 
-def _look_through(faces_a: Path, faces_b: Path, on_progress: OnProgress) -> Review | None:
+def _look_through(faces_a: Path, faces_b: Path, on_progress: OnProgress) -> ReviewResult | None:
     """Say what is to be known of the face sets before hours are spent on them."""
     try:
         looked = review(faces_a, faces_b, on_progress=on_progress)

@@ -65,7 +65,7 @@ def train_step(
     """One step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
 
     With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
-    `lesson` and `share` are for training with others (`training/distributed.py`): what to call instead of the network's
+    `lesson` and `share` are for training with others (`training/device.py`): what to call instead of the network's
     own `Lesson`, and which faces of a batch of so many are this process's.
     """
     size = state.config.batch_at(state.counters.iteration)

@@ -3,6 +3,12 @@
 It lies in the face set's folder as `consent.toml`, small enough to be read and edited by hand, and travels with every
 model that is trained on the set (`training/checkpoint.py`). Training begins only when it is there for both persons.
 It is a statement by whoever uses the footage, and proves nothing; it makes them say it, once, where it can be found.
+
+Subjects: who a face set shows, and on what basis the footage is used.
+
+    clearswap.set_consent("faces_a", basis="agreed", name="Alice", note="signed release 2026-11-03")
+
+What the bases mean, and how they are kept, stands in `disclosure/consent.py`.
 """
 
 from __future__ import annotations
@@ -190,3 +196,25 @@ def _others(basis: Basis) -> str:
 def _quoted(text: str) -> str:
     """A text in quotes as TOML wants it: JSON's way, but for one more character."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def set_consent(
+    faces: Path | str, *, basis: Basis | None = None, name: str | None = None, note: str | None = None
+) -> Consent:
+    """State on what basis the footage behind the face set `faces` is used, and who it shows; returns the record.
+
+    What is not given stays as it was; "" takes a name or note away. Raises `FacesetError`, `OutputError`, and
+    `OptionError` for a name or note without any basis.
+    """
+    folder = Path(faces)
+    require_faceset(folder)
+    subject = restated(read_consent(folder), basis)
+    if subject is None:
+        raise OptionError(f"Nobody has said yet on what basis {folder} is used; give --basis, too, such as agreed.")
+    subject = replace(
+        subject,
+        name=subject.name if name is None else name,
+        note=subject.note if note is None else note,
+    )
+    keep_consent({"": folder}, {"": subject})
+    return subject

@@ -1,4 +1,9 @@
-"""Content Credentials (C2PA): every output says, signed, that a face in it was generated.
+"""The signing identity: a key and a certificate, made at first use and renewed, or one's own.
+
+A self-made certificate proves that a file is as Clearswap wrote it, not who ran Clearswap. Those who have a certificate
+that others trust put it into the folder `own` as `key.pem` and `chain.pem`.
+
+Content Credentials (C2PA): every output says, signed, that a face in it was generated.
 
 Signing comes last, after the file is complete: any later change of a byte shows. A kind of file that cannot carry
 credentials gets them in a `.c2pa` file beside it.
@@ -9,21 +14,260 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import c2pa
+import platformdirs
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from clearswap.disclosure.consent import of_model, public
 from clearswap.disclosure.credentials_reader import OFFLINE, OTHER, SWAP, kind_of, sidecar_of
-from clearswap.disclosure.signer import Signer
 from clearswap.errors import OutputError
 from clearswap.media.atomic import atomic_files, output_errors
 from clearswap.training import checkpoint
+
+_C2PA_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # the key usage that C2PA readers look for
+# Nobody is asked for a time stamp, so readers judge a certificate by the day of reading, not of signing: what is signed
+# shall be good for nine years at least. So a certificate is for ten years, and renewed after one.
+_YEARS, _GOOD_FOR, _ROOT_YEARS = 10, dt.timedelta(days=9 * 365), 30
+_ONE_PIXEL = bytes.fromhex(  # a PNG, to try a signature on
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154081d6360000000020001cfc835e50000000049454e44ae426082"
+)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """An ES256 key, its certificate chain (leaf first) and the roots that are known here, all PEM."""
+
+    key: str
+    chain: str
+    root: str
+
+
+def folder_of() -> Path:
+    """Where the identity lies: in the user's configuration folder."""
+    return Path(platformdirs.user_config_dir("clearswap")) / "identity"
+
+
+def load_or_make(folder: Path | None = None) -> Signer:
+    """The identity to sign with: one's own in `folder`/own, else the one in `folder` (default: `folder_of`), which is
+    made when there is none and renewed in good time.
+
+    A renewed certificate is under the same root, so that all outputs of one person stay known as theirs. For that the
+    root's key is kept: whoever could read it could read the signing key beside it as well.
+    Raises `OutputError` when it can be neither read nor made, or is of no use.
+    """
+    place = folder or folder_of()
+    with output_errors(place):
+        if (place / "own").exists():
+            return _load_own(place / "own")
+        if not all((place / f"{name}.pem").is_file() for name in ("key", "chain", "root")):
+            _renew(place)
+        advice = f"delete {place} to make a new one"
+        key, chain = _load(place, advice)
+        if chain[0].not_valid_after_utc - _now() < _GOOD_FOR:
+            # a place that became read-only does not matter while the certificate is good
+            with suppress(OSError, OutputError):
+                _renew(place)
+            key, chain = _load(place, advice)
+        _require_valid(chain[0], place, advice)
+        return Signer(key, "".join(map(_pem, chain)), (place / "root.pem").read_text())
+
+
+def known_roots(folder: Path | None = None) -> str:
+    """The roots (PEM) of all that is signed here, as far as they can be read; makes nothing."""
+    place, roots = folder or folder_of(), ""
+    with suppress(OSError):
+        roots += (place / "root.pem").read_text()
+    with suppress(OSError, ValueError):
+        roots += _pem(_certificates((place / "own" / "chain.pem").read_text())[-1])
+    return roots
+
+
+def _load_own(place: Path) -> Signer:
+    """A key and certificates that somebody brought, tried on a picture: C2PA has rules of its own for them."""
+    for name in ("key.pem", "chain.pem"):
+        if not (place / name).is_file():
+            raise OutputError(
+                f"{place} has no {name}; put your key there as key.pem and its certificates as chain.pem, "
+                "the signer's first, or delete the folder."
+            )
+    advice = "replace it, or delete the folder to sign with a certificate that Clearswap makes"
+    key, chain = _load(place, advice)
+    for one, issuer in pairwise(chain):
+        try:
+            one.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise OutputError(
+                f"The certificates in {place / 'chain.pem'} do not follow on each other: put the signer's first, then "
+                "the one that signed it, up to the root."
+            ) from error
+    _require_valid(chain[0], place, advice)
+    identity = Signer(key, "".join(map(_pem, chain)), _pem(chain[-1]))
+    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, identity.chain.encode(), identity.key.encode(), None)
+    try:
+        with c2pa.Signer.from_info(info) as signer, c2pa.Builder({"title": "trial"}) as builder:
+            builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CREATION)
+            builder.sign(signer, "image/png", io.BytesIO(_ONE_PIXEL), io.BytesIO())
+    except c2pa.C2paError as error:
+        raise OutputError(f"C2PA does not take the certificate in {place} ({error}); {advice}.") from error
+    return identity
+
+
+def _load(place: Path, advice: str) -> tuple[str, list[x509.Certificate]]:
+    """The key (PEM) and the certificates in a folder, which must belong together. Raises `OutputError`."""
+    key_file, chain_file = place / "key.pem", place / "chain.pem"
+    for path in (key_file, place / "root-key.pem"):
+        if os.name == "posix" and path.exists() and path.stat().st_mode & 0o077:
+            raise OutputError(f"Others can read the key {path}; make it yours alone with: chmod 600 {path}")
+    try:
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    except (ValueError, TypeError) as error:  # TypeError: it has a password
+        raise OutputError(f"{key_file} is not a key in PEM form without a password; {advice}.") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise OutputError(f"{key_file} is not an elliptic-curve key of P-256, which signs here; {advice}.")
+    try:
+        chain = _certificates(chain_file.read_text(errors="replace"))
+    except ValueError as error:
+        raise OutputError(f"{chain_file} holds no certificates in PEM form; {advice}.") from error
+    if chain[0].public_key() != key.public_key():
+        raise OutputError(f"The key {key_file} does not belong to the first certificate in {chain_file}; {advice}.")
+    return _private(key), chain
+
+
+def _require_valid(certificate: x509.Certificate, place: Path, advice: str) -> None:
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if end < _now():
+        raise OutputError(f"The certificate in {place} expired on {end:%Y-%m-%d}; {advice}.")
+    if start > _now():
+        raise OutputError(
+            f"The certificate in {place} begins on {start:%Y-%m-%d} and this computer's clock says "
+            f"{_now():%Y-%m-%d}; set the clock."
+        )
+
+
+def _renew(place: Path) -> None:
+    """Make a signing key with a certificate, under the root that is there while it outlives that certificate."""
+    key, root, known = _root(place)
+    leaf_key = ec.generate_private_key(ec.SECP256R1())
+    leaf = _leaf_builder(_name("Clearswap local signer"), leaf_key, root.subject, key).sign(key, hashes.SHA256())
+    texts = {
+        "root-key": _private(key),
+        "root": known,
+        "key": _private(leaf_key),
+        "chain": _pem(leaf) + _pem(root),
+    }
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with atomic_files(*[place / f"{name}.pem" for name in texts]) as partials:
+        for partial, text in zip(partials, texts.values(), strict=True):
+            partial.chmod(0o600)
+            partial.write_text(text)
+
+
+def _root(place: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate, str]:
+    """The key and certificate of the root to sign with, and all roots (PEM) there ever were, this one first."""
+    key_file, file, known = place / "root-key.pem", place / "root.pem", ""
+    if file.is_file():
+        known = file.read_text()
+    if known and key_file.is_file():
+        try:
+            kept, root = serialization.load_pem_private_key(key_file.read_bytes(), None), _certificates(known)[0]
+        except (ValueError, TypeError) as error:
+            raise OutputError(f"{key_file} or {file} is damaged; delete {place} to make new ones.") from error
+        lasts = root.not_valid_after_utc - _now() > dt.timedelta(days=365 * _YEARS)
+        if isinstance(kept, ec.EllipticCurvePrivateKey) and kept.public_key() == root.public_key() and lasts:
+            return kept, root, known
+    key = ec.generate_private_key(ec.SECP256R1())
+    root = _root_builder(_name("Clearswap local root"), key).sign(key, hashes.SHA256())
+    return key, root, _pem(root) + known
+
+
+def _certificates(text: str) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(text.encode())
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> str:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _name(common: str) -> x509.Name:
+    # Readers show the organisation, so it must be there. It names no one.
+    organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Clearswap, self-signed")
+    return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _root_builder(name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    signs = _key_usage(signs_certificates=True)
+    builder = _builder(name, name, key.public_key(), key.public_key(), years=_ROOT_YEARS)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return builder.add_extension(signs, critical=True)
+
+
+def _leaf_builder(
+    name: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, issuer_key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    builder = _builder(name, issuer, key.public_key(), issuer_key.public_key(), years=_YEARS)
+    usages = x509.ExtendedKeyUsage([_C2PA_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
+    return builder.add_extension(usages, critical=False)
+
+
+def _builder(
+    name: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePublicKey,
+    years: int,
+) -> x509.CertificateBuilder:
+    now = _now()
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=365 * years))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
 
 COMPOSITE_WITH_AI = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 # c2pa hashes in pieces of 256 MB and holds what it writes in memory up to 512 MB: signing a video of 225 MB took 436 MB

@@ -9,18 +9,33 @@ word in a code of 256 words that differ in at least half of their places.
 A spread-spectrum mark (Cox, Kilian, Leighton and Shamoon 1997, "Secure spread spectrum watermarking for multimedia")
 in a periodic pattern (Kutter 1998, "Watermarking resisting to translation, rotation, and scaling"). The code is
 Reed and Muller's of first order, as on board of Mariner 9.
+
+MarkReading the invisible mark that `mark` lays: is it there, and which 16 bits does it carry?
+
+All that is smooth is taken away from the frames, and they are averaged. In the spectrum of what is left the mark's
+waves are a lattice of points. A frame that is turned, enlarged or mirrored turns, shrinks or mirrors the lattice; one
+that is cropped shifts the phases. So the reader looks the lattice up in the spectrum at some thousand scales and
+angles, and at all shifts at once: the inverse Fourier transform of what stands at its points, each turned back by its
+own wave's phase, is highest at the mark's shift (Kuglin and Hines 1975, "The phase correlation image alignment
+method"). Where the pilot fits best, each byte is the one whose word fits best.
+
+Why it can be said how sure this is: the waves' phases have nothing to do with any picture. Whatever an unmarked picture
+shows, each look at it (one scale, angle, shift and pair of bytes) gives about a normal deviate, and the score is the
+largest of very many.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
-from clearswap.errors import OptionError
+from clearswap.errors import InputError, OptionError
 
 BITS = 16
 TILES = 4  # tiles along the frame's shorter side
@@ -130,3 +145,219 @@ def _gain(frame: Frame, config: MarkConfig) -> NDArray[np.uint8]:
     levels = config.smooth + config.rise * (np.arange(256) / _DETAIL_ONE - 0.5)  # half a level is the rounding's
     gain = cv2.LUT(detail, np.rint(_GAIN_ONE * levels.clip(config.smooth, config.busy)).astype(np.uint8))
     return np.asarray(cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+Grey = NDArray[np.float32]
+Spectrum = NDArray[np.complex64]
+Lattices = NDArray[np.float64]  # (N, 2, 2): from waves in a tile to waves in a pixel of normal size
+
+# The confidence from which a picture counts as marked: a score of 10.07. The highest of 3,527 unmarked windows is 8.74;
+# an exponential tail through their highest tenth, more careful than a normal one, has at most 1 in a million beyond.
+SURE = 8.0
+_SHORT, _LONG = 360, 640  # pixels: a frame's sides when it is read; of a longer one the middle
+_SIDE = 2 * _LONG  # of the spectrum: twice as fine as its peaks are wide
+_SMOOTH = 2.0  # pixels: what is smoother than this is taken away
+_SCALES = np.exp(np.arange(-60, 61) * 0.004)  # 0.79 to 1.27: half a step moves the far corner by 0.7 pixels
+_ANGLES = np.radians(np.arange(-17, 18) * 0.23)  # four degrees to either side
+_SHIFTS = 48  # along a tile
+_KEPT = 8  # of the best lattices, looked at more closely
+_STEPS = 40  # of a closer look, at most; most need 10
+# A closer look goes from the best of these to the best of these: nothing, larger, turned, two ways of stretching
+# (all by 0.7 pixels in the far corner), and their opposites; four shifts.
+_WAYS = 0.002 * np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[1, 0], [0, -1]], [[0, 1], [1, 0]]])
+_TURNS = np.concatenate([np.zeros((1, 2, 2)), _WAYS, -_WAYS, np.zeros((4, 2, 2))])
+_MOVES = np.concatenate([np.zeros((9, 2)), np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]) / (2 * _SHIFTS)])
+# How many looks a reading is worth: every lattice, shift and pair of bytes, at both sizes, and a thousand times as many
+# for the closer looks between them, which lift the pilot's fit from 5.0 to 6.3 in unmarked pictures.
+_LOOKS = 1000 * 2 * 2 * len(_SCALES) * len(_ANGLES) * _SHIFTS**2 * 256**2
+
+
+@dataclass(frozen=True)
+class MarkReading:
+    """What a reader finds.
+
+    Attributes:
+        marked: The mark is there: the confidence is at least 8.
+        bits: The 16 bits; they mean nothing when it is not there.
+        confidence: Minus the decimal logarithm of how probable it is, at most, that something unmarked reaches this
+            score, after all the searching: 8 is one in a hundred million. Never below 0.
+        score: How well the waves fit, in standard deviations of a single look: up to 32.
+        margins: For each bit, the highest first, by how many standard deviations the best word beats the best word with
+            this bit turned over.
+        mirrored: Left and right are swapped.
+        angle: Degrees by which the picture was turned counterclockwise, before it was mirrored.
+        scale: How much larger the mark is than in an untouched frame: 1.05 when 5 % were cut away.
+    """
+
+    marked: bool
+    bits: int
+    confidence: float
+    score: float
+    margins: tuple[float, ...]
+    mirrored: bool
+    angle: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A lattice (2, 2), and the shift of the mark in tiles (2,)."""
+
+    lattice: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+def read(frames: Iterable[Frame]) -> MarkReading:
+    """Read the mark from a picture, or from frames of a video that are spread over it (24 to 50 are enough); all of one
+    size, (H, W, 3) RGB. Raises `InputError` when there is none.
+
+    The mark's tile is a quarter of the frame's shorter side. Of a wide frame cropped to a tall one, or the other way
+    round, what was the shorter side is now the longer one; that is tried when nothing is found at first.
+    """
+    sums: list[Grey] = []
+    ratio = 1.0
+    for frame in frames:
+        sides = min(frame.shape[:2]), max(frame.shape[:2])
+        both = [_residual(frame, side) for side in sides]
+        sums = [one + other for one, other in zip(sums, both, strict=True)] if sums else both
+        ratio = sides[1] / sides[0]
+    if not sums:
+        raise InputError("There is no frame to read a mark from; give at least one.")
+    lattices = _lattices()
+    reading = _best(_spectrum(sums[0]), lattices)
+    if reading.marked or ratio < _SCALES[-1]:
+        return reading
+    other = _best(_spectrum(sums[1]), lattices)
+    return max(reading, replace(other, scale=other.scale * ratio), key=lambda one: one.score)
+
+
+def read_untouched(frames: Iterable[Frame]) -> MarkReading:
+    """Like `read`, for pictures that are as they were marked but for their size and how they are encoded. It saves the
+    search: 0.2 s instead of seconds.
+    """
+    residuals = [_residual(frame, min(frame.shape[:2])) for frame in frames]
+    if not residuals:
+        raise InputError("There is no frame to read a mark from; give at least one.")
+    return _best(_spectrum(np.asarray(sum(residuals), np.float32)), TILES / _SHORT * np.eye(2)[None])
+
+
+def _best(spectrum: Spectrum, lattices: Lattices) -> MarkReading:
+    """The best reading of a spectrum, looked at through some lattices."""
+    looks = _search(spectrum, lattices)
+    return max((_reading(spectrum, _climb(spectrum, look)) for look in looks), key=lambda one: one.score)
+
+
+def _residual(frame: Frame, side: int) -> Grey:
+    """What is not smooth in a frame's light, as strong in calm places as in busy ones, with `side` made 360 pixels."""
+    longest = max(1, side * _LONG // _SHORT)
+    top, left = ((given - min(given, longest)) // 2 for given in frame.shape[:2])
+    middle = np.ascontiguousarray(frame[top : top + longest, left : left + longest])
+    grey = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)
+    height, width = (max(1, round(given * _SHORT / side)) for given in grey.shape)
+    how = cv2.INTER_AREA if side > _SHORT else cv2.INTER_CUBIC
+    light = np.asarray(cv2.resize(grey, (width, height), interpolation=how), np.float32)
+    fine = light - np.asarray(cv2.GaussianBlur(light, (0, 0), _SMOOTH), np.float32)
+    spread = np.sqrt(np.asarray(cv2.GaussianBlur(fine * fine, (0, 0), 2 * _SMOOTH), np.float32))
+    return np.asarray((fine / (spread + 1)).clip(-2, 2), np.float32)
+
+
+def _spectrum(residual: Grey) -> Spectrum:
+    """The spectrum (S, S), the constant in its centre, with phases as seen from the centre of the residual."""
+    padded = np.zeros((_SIDE, _SIDE), np.float32)
+    padded[: residual.shape[0], : residual.shape[1]] = residual
+    turn = 2j * np.pi * np.fft.fftfreq(_SIDE)
+    down, across = (np.exp(turn * (side - 1) / 2).astype(np.complex64) for side in residual.shape)
+    return np.ascontiguousarray(np.fft.fftshift(np.fft.fft2(padded) * down[:, None] * across))
+
+
+def _lattices() -> Lattices:
+    """Every lattice that is searched, upright ones first."""
+    mirror, scale, angle = (grid.ravel() for grid in np.meshgrid([1.0, -1.0], _SCALES, _ANGLES, indexing="ij"))
+    cosine, sine = (TILES / _SHORT / scale * of(angle) for of in (np.cos, np.sin))
+    return np.stack([mirror * cosine, mirror * sine, -sine, cosine], 1).reshape(-1, 2, 2)
+
+
+def _sample(spectrum: Spectrum, lattices: Lattices, waves: NDArray[np.int64]) -> Spectrum:
+    """What the spectrum says (N, W) at the places of the waves (W, 2) in each lattice (N, 2, 2)."""
+    places = np.asarray(waves @ lattices.transpose(0, 2, 1) * _SIDE + _SIDE // 2, np.float32)
+    across, down = (np.ascontiguousarray(places[..., axis]) for axis in (0, 1))
+    pairs = spectrum.view(np.float32).reshape(_SIDE, _SIDE, 2)
+    return np.asarray(cv2.remap(pairs, across, down, cv2.INTER_LINEAR), np.float32).view(np.complex64)[..., 0]
+
+
+def _weighed(found: Spectrum) -> Spectrum:
+    """Each row with no wave beyond the median, so that a picture's own stripes do not drown the rest, and of such a
+    length that the real part of the row's sum, with phases at random, has a standard deviation of 1.
+    """
+    size = np.abs(found)
+    capped = found * np.minimum(1, np.median(size, 1, keepdims=True) / np.maximum(size, 1e-9))
+    return capped / np.maximum(np.linalg.norm(capped, axis=1, keepdims=True) / np.sqrt(2), 1e-9)
+
+
+def _search(spectrum: Spectrum, lattices: Lattices) -> list[_Look]:
+    """The looks through these lattices at which the pilot fits best."""
+    pilot, turned_back = WAVES[:PILOT], np.exp(-1j * PHASES[:PILOT]).astype(np.complex64)
+    fits, places = np.zeros(len(lattices)), np.zeros(len(lattices), np.int64)
+    for start in range(0, len(lattices), 256):
+        some = slice(start, start + 256)
+        found = _weighed(_sample(spectrum, lattices[some], pilot)) * turned_back
+        half = np.zeros((len(found), _SHIFTS, _SHIFTS // 2 + 1), np.complex64)
+        half[:, pilot[:, 0] % _SHIFTS, pilot[:, 1]] = found.conj()
+        fit = np.fft.irfft2(half).reshape(len(found), -1) * (_SHIFTS**2 / 2)
+        fits[some], places[some] = fit.max(1), fit.argmax(1)
+    best = np.argsort(-fits, kind="stable")[:_KEPT]
+    return [_Look(lattices[at], np.array(divmod(int(places[at]), _SHIFTS)) / _SHIFTS) for at in best]
+
+
+def _fits(spectrum: Spectrum, lattices: Lattices, shifts: NDArray[np.float64], waves: int) -> Grey:
+    """How well each of the first waves fits (N, waves), for lattices (N, 2, 2) with shifts (N, 2)."""
+    back = np.exp(-1j * (PHASES[:waves] + 2 * np.pi * (shifts @ WAVES[:waves].T)))
+    return np.asarray(_weighed(_sample(spectrum, lattices, WAVES[:waves]) * back).real, np.float32)
+
+
+def _climb(spectrum: Spectrum, look: _Look) -> _Look:
+    """From a look to the one nearby at which the pilot fits best: shifted, enlarged, turned or stretched a little."""
+    lattice, shift, step = look.lattice, look.shift, 1.0
+    for _ in range(_STEPS):
+        fit = _fits(spectrum, lattice @ (np.eye(2) + step * _TURNS), shift + step * _MOVES, PILOT).sum(1)
+        best = int(fit.argmax())
+        if best:
+            lattice, shift = lattice @ (np.eye(2) + step * _TURNS[best]), shift + step * _MOVES[best]
+        elif step > 0.3:
+            step /= 2
+        else:
+            break
+    return _Look(lattice, shift)
+
+
+def _reading(spectrum: Spectrum, look: _Look) -> MarkReading:
+    """What a look says of the bits, and how sure it is."""
+    fit = _fits(spectrum, look.lattice[None], look.shift[None], len(WAVES))[0]
+    high, low = (WORDS @ fit[start : start + WORD] for start in (PILOT, PILOT + WORD))  # how well each byte fits
+    score = float(fit[:PILOT].sum() + high.max() + low.max())
+    confidence = confidence_of(score)
+    turned, mirror = look.lattice / TILES * _SHORT, np.sign(np.linalg.det(look.lattice))
+    return MarkReading(
+        marked=confidence >= SURE,
+        bits=256 * int(high.argmax()) + int(low.argmax()),
+        confidence=confidence,
+        score=score,
+        margins=(*_margins(high), *_margins(low)),
+        mirrored=bool(mirror < 0),
+        angle=-math.degrees(math.atan2(turned[1, 0], turned[1, 1])),
+        scale=float(abs(np.linalg.det(turned)) ** -0.5) if mirror else 1.0,
+    )
+
+
+def _margins(byte: Grey) -> list[float]:
+    """How much better the best byte fits than the best with each bit turned over, from the fit of each byte (256,)."""
+    flags = np.arange(256)[:, None] >> np.arange(7, -1, -1) & 1 == 1  # (256, 8)
+    return [abs(float(byte[flag].max() - byte[~flag].max())) for flag in flags.T]
+
+
+def confidence_of(score: float) -> float:
+    """Minus the decimal logarithm of how probable it is, at most, that something unmarked reaches a score, at least 0:
+    the tail of a normal deviate beyond it, as many times as there are looks (Bonferroni's bound).
+    """
+    tail = math.erfc(score / math.sqrt(2)) / 2
+    return max(0.0, -math.log10(max(tail, 1e-300)) - math.log10(_LOOKS))

@@ -1,23 +1,26 @@
-"""Sampling clips for `evaluate`: several clips read side by side, and what a face shows in a frame."""
+"""Sampling clips for `evaluate`: several clips read side by side, and what a face shows in a frame.
+
+What a swap is compared with: a still picture, and the best that could be put there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Points
+from clearswap.core.align import Frame, Points, align, face_matrix, zoomed
+from clearswap.core.network import PRESETS
+from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.errors import InputError
 from clearswap.evaluation.motion import read_motion
-from clearswap.faces.detector import Detector
-from clearswap.faces.embedding import chip
-from clearswap.faces.iris import Iris
-from clearswap.faces.landmarks import Mesh
+from clearswap.faces.face_models import Detector, Iris, Mesh, chip
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, followed
 from clearswap.media.pipeline import ahead
 from clearswap.media.video import VideoFrame, probe, read_frames
@@ -124,3 +127,30 @@ def _together(
             continue
         truth = true_frame.picture if true_frame else None
         yield index, SampledFrame(index, frame.picture, shown.picture, truth, faces[0], true_faces[0])
+
+
+# Drawn finely, and in colours of its own: what is compared is not held back by a network's size.
+_FINE = replace(PRESETS["lite"], size=256, only_face=False)
+
+
+def average_face(squares: list[tuple[Frame, NDArray[np.float64]]]) -> NDArray[np.uint8]:
+    """The mean (256, 256, 3) of pictures, each with the matrix to its `whole_face` square of 256 pixels."""
+    total = np.zeros((_FINE.size, _FINE.size, 3))
+    for picture, matrix in squares:
+        part = zoomed(matrix, _FINE.size, _FINE.size, _FINE.coverage, _FINE.drop)
+        total += align(picture, part, _FINE.size)
+    return np.round(total / len(squares)).astype(np.uint8)
+
+
+def pasted(frame: Frame, landmarks: Points, face: NDArray[np.uint8]) -> Frame:
+    """`frame` with `face` (256, 256, 3) as its face: a swap that follows nothing but where the head is."""
+    drawn = torch.from_numpy(face).permute(2, 0, 1)[None].float() / 255
+    swapper = Swapper(
+        lambda _: drawn, _FINE, torch.device("cpu"), blend=BlendConfig(colour=0.0, sharpen=0.0, grain=0.0)
+    )
+    return swapper([frame], [[landmarks]])[0]
+
+
+def ceiling(frame: Frame, landmarks: Points, truth: Frame, true_landmarks: Points) -> Frame:
+    """`frame` with the truth's own face of the same moment: all that a perfect network could do."""
+    return pasted(frame, landmarks, average_face([(truth, face_matrix(true_landmarks, _FINE.size))]))

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
-from clearswap.faces.detector import Detector
-from clearswap.faces.embedding import Embedding, chip
-from clearswap.faces.landmarks import Mesh
+from clearswap.faces.face_models import Detector, Embedding, Mesh, chip
 from clearswap.faces.selection import Role, SelectConfig, WhichFaces
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, followed
 from clearswap.faces.tracks import Tracks, TrackWriter

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
-from clearswap.faces.detector import Detections, Detector, five_points_roi
-from clearswap.faces.landmarks import Mesh, Roi, roi_of
+from clearswap.faces.face_models import Detections, Detector, Mesh, Roi, five_points_roi, roi_of
 from clearswap.media.pipeline import ahead
 from clearswap.media.video import TimeRange, VideoFrame, read_frames
 

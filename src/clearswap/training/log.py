@@ -24,7 +24,7 @@ from clearswap.core.align import Frame
 from clearswap.core.network import Side, SwapNet
 from clearswap.media.atomic import atomic_file, output_errors
 from clearswap.media.files import encode_picture
-from clearswap.training.held_out import HeldOut
+from clearswap.training.dataset import HeldOut
 
 HISTORY_FILE = "history.csv"
 

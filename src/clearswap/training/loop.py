@@ -20,7 +20,7 @@ from clearswap.core.train_step import TrainingState
 from clearswap.errors import ModelError, OptionError
 from clearswap.progress import OnProgress, Progress
 from clearswap.training import checkpoint
-from clearswap.training.held_out import HeldOut, held_out_error, minutes_without_gain
+from clearswap.training.dataset import HeldOut, held_out_error, minutes_without_gain
 from clearswap.training.log import Board, History, LogRow, draw_preview, forget_previews, write_preview
 
 _DIVERGED = 2.5  # times the least smoothed loss; in eight trainings of up to 4,000 steps it rose to 1.05 at most

@@ -13,12 +13,12 @@ from clearswap.cli.progress_bar import progress_bar
 from clearswap.core.mask import MaskConfig
 from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import BlendConfig, Look, with_look
-from clearswap.disclosure.label import LabelConfig
+from clearswap.disclosure.stamp import LabelConfig
 from clearswap.errors import OptionError
 from clearswap.faces.selection import Role, SelectConfig
 from clearswap.faces.tracker import TrackConfig
-from clearswap.media.encoder import EncodeConfig
 from clearswap.media.video import TimeRange
+from clearswap.media.writer import EncodeConfig
 
 
 def convert(

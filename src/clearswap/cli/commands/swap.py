@@ -15,7 +15,7 @@ from clearswap.cli.ask import ask_basis
 from clearswap.cli.keys import keys_pressed
 from clearswap.cli.progress_bar import progress_bar
 from clearswap.disclosure.consent import Basis
-from clearswap.disclosure.label import LabelConfig
+from clearswap.disclosure.stamp import LabelConfig
 from clearswap.faces.selection import SelectConfig
 from clearswap.faces.tracker import TrackConfig
 from clearswap.training.loop import TrainConfig
