@@ -21,9 +21,9 @@ lint: .venv/ready
 	$(BIN)/pyright
 
 people: .venv-render/ready
-	.venv-render/bin/python tools/render_people.py
+	.venv-render/bin/python people/render_people.py
 
-.venv-render/ready: tools/requirements-render.txt
+.venv-render/ready: people/requirements-render.txt
 	$(PYTHON) -m venv .venv-render
 	.venv-render/bin/python -m pip install --quiet --no-deps --requirement $<
 	touch $@

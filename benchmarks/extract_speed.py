@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 import clips
 import common
-import numpy as np
-from common import Cell, Plot, Point, Result, Table
-
 from clearswap.core.align import Frame, Points
 from clearswap.faces.face_models import Detector, Mesh
 from clearswap.faces.tracker import TrackConfig, Tracker
 from clearswap.media.files import count_frames
+from common import Cell, Plot, Point, Result, Table
 
 FRAMES = 150  # of a clip, for the tracker
 

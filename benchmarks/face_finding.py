@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import common
 import numpy as np
-from clips import PEOPLE
-from common import Cell, Plot, Result, Table
 from numpy.typing import NDArray
 
+import common
 from clearswap.faces.tracker import TrackConfig, bridge, make_tracker, track
 from clearswap.media.video import read_frames
+from clips import PEOPLE
+from common import Cell, Plot, Result, Table
 
 NEAR = 0.25  # of the eye distance: landmarks further off on average are no find
 

@@ -14,13 +14,12 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+import clearswap
 import clips
 import common
-from common import Plot, Result, Table
-
-import clearswap
 from clearswap.core.align import Frame
 from clearswap.media.files import count_frames
+from common import Plot, Result, Table
 
 SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160)}
 SMALL = {"240p": (426, 240), "480p": (854, 480)}

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import common
 import torch
 import torch.nn.functional as F
-from common import Cell, Result, Table
 from torch import Tensor, nn
 
+import common
 from clearswap.core.network import PRESETS, build
+from common import Cell, Result, Table
 
 
 def step(net: nn.Module, shape: tuple[int, ...], *, channels_last: bool = True) -> Callable[[], object]:

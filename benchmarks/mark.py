@@ -16,15 +16,15 @@ from itertools import islice
 from pathlib import Path
 
 import av
-import clips
-import common
 import cv2
 import numpy as np
-from common import Cell, Options, Result, Table
 
+import clips
+import common
 from clearswap.core.align import Frame
 from clearswap.disclosure.mark import SURE, MarkReading, confidence_of, lay, pattern, read
 from clearswap.media.video import read_frames
+from common import Cell, Options, Result, Table
 
 BITS = 0xA53C
 FOOTAGE = clips.CACHE / "clearswap-footage"

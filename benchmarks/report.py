@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+
 from common import Plot, Result, Table, figure, load
 
 matplotlib.use("Agg")

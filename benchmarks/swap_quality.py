@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import common
-from clips import CACHE, DEMO, PEOPLE
-from common import Cell, Options, Plot, Result, Table
-
 import clearswap
+import common
 from clearswap import EvaluateConfig, TrainConfig
 from clearswap.training.log import read_history
+from clips import CACHE, DEMO, PEOPLE
+from common import Cell, Options, Plot, Result, Table
 
 STEPS_A_MINUTE = {"lite": 366, "classic": 5.36}  # 195 and 11.4 faces/s: float32, 2 idle cores of 2026-11-24's machine
 HOME = CACHE / "clearswap-quality"

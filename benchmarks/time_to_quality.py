@@ -19,13 +19,12 @@ from pathlib import Path
 
 import clips
 import common
-from common import Cell, Options, Plot, Result, Table
-
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.train_step import FaceData, start_training, train_step
 from clearswap.training.checkpoint import TrainingState
 from clearswap.training.dataset import HeldOut, held_out_error, load_faces
 from clearswap.training.device import computes_bfloat16, used_device
+from common import Cell, Options, Plot, Result, Table
 
 LONGEST = 60.0  # seconds of one network before the others have their turn
 BFLOAT16 = computes_bfloat16(used_device())  # as `clearswap train` decides

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import clips
-import common
 import torch
-from common import Cell, Plot, Result, Table
 from torch import Tensor, nn
 
+import clips
+import common
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.network import Lesson, ModelConfig, SwapNet
 from clearswap.core.train_step import draw_batches, start_training, train_step
 from clearswap.training.checkpoint import TrainingState
 from clearswap.training.dataset import FaceData, load_faces
 from clearswap.training.device import computes_bfloat16, used_device
+from common import Cell, Plot, Result, Table
 
 MATRIX = 2048
 KINDS = {"float32": torch.float32}

@@ -5,7 +5,7 @@ Inputs as people give them: videos, pictures, and folders of either.
 Labels: a file beside a clip that says where something covers the face, `CLIP.labels.npz` beside `CLIP.mp4`.
 
 `occluder` holds one bit for each pixel of each frame, packed by `numpy.packbits`, and `mask_shape` the frames,
-height and width. The synthetic people's clips (tools/README.md) have such files, with more in them.
+height and width. The synthetic people's clips (people/README.md) have such files, with more in them.
 """
 
 from __future__ import annotations

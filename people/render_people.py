@@ -1,10 +1,10 @@
 """Render the data set of synthetic people: clips for swaps with the exact answer, and labels for every frame.
 
     make people                                  # makes .venv-render and runs this
-    python tools/render_people.py                # writes ~/.cache/clearswap-people; what is there is kept
-    python tools/render_people.py --still light_dark_source 0,40,90 out.png   # frames to look at, labels drawn on
+    python people/render_people.py                # writes ~/.cache/clearswap-people; what is there is kept
+    python people/render_people.py --still light_dark_source 0,40,90 out.png   # frames to look at, labels drawn on
 
-The set-up is that of tools/render_demo.py; tools/README.md says what is in the folder. Every seed is fixed.
+The set-up is that of people/render_demo.py; people/README.md says what is in the folder. Every seed is fixed.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from demo_cast import SEEDS, TONES, WORDS
 from demo_gl import Light, Mesh, Renderer
 from demo_labels import Labels
@@ -26,7 +28,6 @@ from demo_people import Person
 from demo_props import Grip, Hand, glasses, passes
 from demo_scenes import backdrop, scene
 from demo_track import make_sound
-from numpy.typing import NDArray
 from people_clips import CLIPS, PITCH, STRESS, Clip
 from render_demo import encode
 

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+
 from demo_gl import Mesh, vertices
 from demo_head import Array
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
+
 from demo_head import Array, Ints, Surface
 from demo_looks import Look, beard_area, brow_line, scalp
-from scipy.spatial import cKDTree
 
 
 @dataclass(frozen=True)

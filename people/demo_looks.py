@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import trimesh
-from demo_head import Array, Surface, template
 from trimesh.ray.ray_pyembree import RayMeshIntersector
+
+from demo_head import Array, Surface, template
 
 Colour = tuple[float, float, float]  # sRGB, 0..1
 PAINT_SHAPE = (1024, 2048)  # rows from y = 5.4 to 8.6 dm, columns once around: about 3 texels per millimetre

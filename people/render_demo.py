@@ -1,10 +1,10 @@
 """Render the demo clips: two people who never existed, and the exact answer to swapping them.
 
     python3 -m venv /tmp/render && . /tmp/render/bin/activate
-    pip install --no-deps -r tools/requirements-render.txt
+    pip install --no-deps -r people/requirements-render.txt
     apt-get install -y libegl1 libgl1-mesa-dri        # a software OpenGL is enough
-    python tools/render_demo.py                       # writes src/clearswap/demo_clips/*.mp4
-    python tools/render_demo.py --still b 40 out.png  # one frame to look at
+    python people/render_demo.py                       # writes src/clearswap/demo_clips/*.mp4
+    python people/render_demo.py --still b 40 out.png  # one frame to look at
 
 ``person_a`` and ``person_b`` each follow a track of their own. ``truth`` is person A driven by
 person B's track in front of B's background: frame i is what a perfect swap of A's face into
@@ -22,12 +22,13 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from demo_cast import SEEDS
 from demo_gl import Light, Renderer
 from demo_people import Cloth, Person
 from demo_scenes import backdrop, background
 from demo_track import FPS, RATE, Track, make_sound, make_track
-from numpy.typing import NDArray
 
 SIZE = 400
 CLIPS = Path(__file__).parent.parent / "src/clearswap/demo_clips"

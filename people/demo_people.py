@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
+
 from demo_cast import LOOKS, SHAPES
 from demo_gl import Mesh, vertices
 from demo_hair import STYLES, Strands, beard, brows, hair
@@ -42,7 +43,7 @@ class Cloth:
 
 
 @dataclass(frozen=True)
-class LogRow:
+class Moment:
     """What drives a head in one frame; both people understand the same moments."""
 
     shapes: Mapping[str, float]  # face shape -> 0..1
@@ -151,7 +152,7 @@ class Person:
     def _shaped(self, shapes: Mapping[str, float]) -> Array:
         return self.points + sum(w * expression(n) for n, w in shapes.items() if w)
 
-    def meshes(self, moment: LogRow, cloth: Cloth) -> tuple[list[Mesh], Array]:
+    def meshes(self, moment: Moment, cloth: Cloth) -> tuple[list[Mesh], Array]:
         """Everything to draw, and the (4, 4) matrix that turns what is given in the head's axes."""
         vector = head_rotation(moment.pose)
         turn = np.eye(4)

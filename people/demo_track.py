@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from demo_head import Array
-from demo_people import LogRow
 from numpy.typing import NDArray
+
+from demo_head import Array
+from demo_people import Moment
 
 FPS, RATE = 25, 44100
 
@@ -41,9 +42,9 @@ class Track:
     light: Array  # (n, 3 or 4) azimuth and height in degrees, strength, share of the room's light
     said: list[tuple[int, str]]  # frame at which each mouth shape is reached
 
-    def moment(self, i: int) -> LogRow:
+    def moment(self, i: int) -> Moment:
         """The drive of frame ``i``."""
-        return LogRow({name: float(w[i]) for name, w in self.shapes.items()}, self.pose[i], self.sway[i], self.gaze[i])
+        return Moment({name: float(w[i]) for name, w in self.shapes.items()}, self.pose[i], self.sway[i], self.gaze[i])
 
 
 def _glide(count: int, keys: list[tuple[int, float]]) -> Array:

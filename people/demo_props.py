@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
+
 from demo_gl import Mesh, vertices
 from demo_head import Array, Ints, Surface, lattice, mask_at_points, openness, rotation, template
 from demo_looks import Colour

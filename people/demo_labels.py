@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from demo_gl import Mesh, Renderer
 from demo_head import Array, Ints, data
-from demo_people import LogRow, Person, gaze_rotation
+from demo_people import Moment, Person, gaze_rotation
 
 # Name, number in MediaPipe's face mesh, vertex of base.obj; * stands for the side, with the person's right, then left.
 PAIRED = (
@@ -62,7 +63,7 @@ class Labels:
         self.names, self.mesh_index, self.vertices = landmark_table()
         self.at: dict[str, Ints] = {}
 
-    def add(self, person: Person, moment: LogRow, light: Array, meshes: list[Mesh], turn: Array) -> None:
+    def add(self, person: Person, moment: Moment, light: Array, meshes: list[Mesh], turn: Array) -> None:
         """Note the frame whose ``meshes`` were last put together by ``person``."""
         seen, depth = self.renderer.labels(meshes, turn)
         world = self._points(person, moment, turn)
@@ -84,7 +85,7 @@ class Labels:
         for name, value in row.items():
             self.rows.setdefault(name, []).append(np.asarray(value))
 
-    def _points(self, person: Person, moment: LogRow, turn: Array) -> Array:
+    def _points(self, person: Person, moment: Moment, turn: Array) -> Array:
         """The landmarks in the world, (K, 3)."""
         skin = np.searchsorted(person.skin.used, self.vertices[:-2])  # a fine surface begins with the coarse points
         left, right = (m + gaze_rotation(moment.gaze) @ [0, 0, 1.05 * r] for m, r, _ in person.balls)
