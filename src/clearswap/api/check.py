@@ -87,8 +87,17 @@ class CheckResult:
 
 
 def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> list[CheckResult]:
-    """Look at pictures, videos and folders of either. Nothing is written and nothing fetched. A file that cannot be
-    read does not end the rest; its `trouble` says why. Raises `OptionError` when there is nothing to look at.
+    """Say how pictures and videos were made, by any tool's Content Credentials and by Clearswap's mark.
+
+    Nothing is written, and nothing is fetched from the network. A file that cannot be read does not end the rest; its
+    `trouble` says why.
+
+    Args:
+        files: Pictures, videos, or folders of either.
+        on_progress: Called before each file.
+
+    Raises:
+        OptionError: There is nothing to look at.
     """
     if not files:
         raise OptionError("There is nothing to check; give pictures, videos, or folders of either.")

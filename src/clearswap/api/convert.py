@@ -113,20 +113,41 @@ def convert(
     encoding: EncodeConfig = EncodeConfig(),
     time_range: TimeRange = TimeRange(),
     label: LabelConfig = LabelConfig(),
-    name: bool = False,
+    publish_names: bool = False,
     resume: bool = False,
     on_progress: OnProgress = silent,
 ) -> ConvertResult:
-    """Replace a person's face in `video` by that of person `to` ("a" or "b") of `model`, into `output`.
+    """Put the face of person a or b into a video, a picture, or a folder of either.
 
-    Whose face is replaced, `who` says: that of the model's other person, wherever they are, unless told otherwise; with
-    `also`, further people are replaced by faces of further models at the same time. A video (or `part` of it) keeps its
-    size, frame times and sound; frames without that face pass through and are counted. Every frame carries the
-    invisible mark, and the `label` unless that is switched off; the credentials say on what basis the persons are
-    shown, with `name` their names, too. A folder becomes a folder of the same names; files in it in which nobody is
-    replaced are copied. Outputs appear whole or not at all; with `resume`, a video whose conversion was stopped or
-    killed goes on after the last finished segment. Raises `InputError` (also when there is nobody to replace in the
-    whole of `video`), `ModelError`, `OptionError`, `OutputError`, `FaceModelsMissing`.
+    Size, frame times and sound stay as they are. Frames that do not show the face to replace pass through and are
+    counted. Every frame carries an invisible mark, and a small label unless that is switched off; signed Content
+    Credentials say that the output is generated and on what basis the persons are shown. A folder becomes a folder of
+    the same names; files in it in which nobody is replaced are copied. Outputs appear when they are complete.
+
+    Args:
+        model: Folder of the model.
+        video: A video, a picture, or a folder of either.
+        output: The file to write (.mp4, .mov, .mkv, .png, .jpg), or the folder when `video` is one.
+        to: Whose face is put in: the person of the first (a) or the second (b) face set in training.
+        also: Further people to replace at the same time, each by a face of another model.
+        select: Which faces are replaced.
+        mask: How the face area is cut out.
+        blend: How the new face is fitted into the frame.
+        tracking: How faces are found and followed.
+        smoothing: How much landmarks are smoothed over time.
+        encoding: How the output video is compressed.
+        time_range: Which part of the video is converted.
+        label: What is written into the picture.
+        publish_names: Write the persons' names, where they were stated, into the credentials.
+        resume: Go on with a video whose conversion was stopped or killed, after the last finished ten seconds or so.
+        on_progress: Called after each frame.
+
+    Raises:
+        InputError: The video cannot be read, or shows nobody to replace.
+        ModelError: The model is missing or damaged.
+        OptionError: The encoder is not available, or does not suit the video.
+        OutputError: `output` cannot be written or signed.
+        FaceModelsMissing: The face models are not installed.
     """
     pairs = pair_outputs(Path(video), Path(output))
     for _, wanted in pairs:
@@ -136,7 +157,7 @@ def convert(
     roles = [Role(Path(model), to), *also]
     swappers = [_swapper(role, mask, blend) for role in roles]
     finder = make_finder(roles, known_persons(roles), select, tracking, on_progress)
-    said = credentials.statement_of([role.model for role in roles], names=name)
+    said = credentials.statement_of([role.model for role in roles], names=publish_names)
     tools = _Tools(swappers, finder, smoothing, encoding, time_range, label, load_or_make(), said, on_progress, resume)
     settings = [*(role.to for role in roles), select, mask, blend, tracking, smoothing, encoding, time_range, label]
     done = ConvertResult()

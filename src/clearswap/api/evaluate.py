@@ -94,12 +94,29 @@ def evaluate(
     tracking: TrackConfig = TrackConfig(),
     on_progress: OnProgress = silent,
 ) -> EvaluateResult:
-    """Measure the swapped video `result` frame by frame, and write `evaluation.json` and `report.html` into `output`.
+    """Measure how good a swap is: a table, evaluation.json, and a report with plots and the worst frames.
 
-    `video` is the one before the swap, `truth` the right answer, where there is one, and `identity` the face set of
-    the person whose face was put in (needed without a truth). `labels` (default: TRUTH or VIDEO `.labels.npz`, when
-    there) say where something covers the face. Raises `InputError`, `FacesetError`, `OutputError`,
-    `FaceModelsMissing`.
+    The truth is a clip of the identity person doing in every frame what the person in the video does, as the synthetic
+    people do. Beside the swap stand lines whose meaning is known: the frames unswapped, the identity's average face as
+    a still, and, with a truth, the identity's own frame in the video's place, which is all that a perfect network
+    could reach.
+
+    Args:
+        result: The swapped video.
+        video: The video before the swap.
+        output: Folder for evaluation.json and report.html.
+        truth: The right answer, frame by frame, where there is one.
+        identity: Face set of the person whose face was put in; needed without a truth.
+        labels: Where something covers the face (.npz); CLIP.labels.npz beside the truth or the video when left out.
+        config: How the swap is measured.
+        tracking: How faces are found and followed.
+        on_progress: Called after each frame.
+
+    Raises:
+        InputError: A video cannot be read, or too few of its frames show a face.
+        FacesetError: The face set is missing or damaged.
+        OutputError: `output` cannot be written.
+        FaceModelsMissing: The face models are not installed.
     """
     paths = [Path(video), Path(result)] + ([Path(truth)] if truth is not None else [])
     if truth is None and identity is None:

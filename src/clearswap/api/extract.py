@@ -65,11 +65,24 @@ def extract(
     tracking: TrackConfig = TrackConfig(),
     on_progress: OnProgress = silent,
 ) -> ExtractResult:
-    """Make the face set `output` from `inputs`: videos, pictures, or folders of either.
+    """Find, follow, align and cut out the faces of one person into a face set.
 
-    Where labels lie beside a clip (CLIP.labels.npz, see `media/files.py`), each face that something
-    covers gets a mask. The folder appears when it is complete. Raises `InputError` for inputs that cannot be read or
-    hold no face at all, `OutputError` for a place that cannot be written, `FaceModelsMissing`.
+    A face set is a folder of pictures. Look through it afterwards and delete what does not belong: other people,
+    blurred faces, hands over the face. A few hundred varied faces are enough to begin with.
+
+    Where labels lie beside a clip (CLIP.labels.npz), each face that something covers gets a mask.
+
+    Args:
+        inputs: Videos, pictures, or folders of either.
+        output: The face set to make: a folder that does not exist yet. It appears when it is complete.
+        config: What is cut out.
+        tracking: How faces are found and followed.
+        on_progress: Called after each frame.
+
+    Raises:
+        InputError: An input cannot be read, or none of them shows a face.
+        OutputError: `output` exists, or cannot be written.
+        FaceModelsMissing: The face models are not installed.
     """
     sources = list_inputs([Path(given) for given in inputs])
     lengths = {source: count_frames(source) for source in sources}

@@ -25,8 +25,17 @@ class PlotResult:
 
 
 def plot(model: Path | str, output: Path | str | None = None) -> PlotResult:
-    """Draw the curves of the model in folder `model` (`losses.png`) and its previews (`training.gif`) into `output`
-    (default: the model's own folder). Raises `ModelError` when it has no history, and `OutputError`.
+    """Draw the curves of a training (losses.png) and its previews as an animation (training.gif).
+
+    Works while the model trains, or any time after.
+
+    Args:
+        model: Folder of the model.
+        output: Folder for the two pictures; the model's own when left out.
+
+    Raises:
+        ModelError: The model has no history of a training.
+        OutputError: `output` cannot be written.
     """
     folder = Path(model)
     if not read_history(folder) or not any((folder / PREVIEWS).glob("*.jpg")):

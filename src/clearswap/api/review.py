@@ -60,12 +60,23 @@ class ReviewResult:
 
 
 def review(
-    faces_a: Path | str, faces_b: Path | str, picture: Path | str | None = None, *, on_progress: OnProgress = silent
+    faces_a: Path | str, faces_b: Path | str, output: Path | str | None = None, *, on_progress: OnProgress = silent
 ) -> ReviewResult:
-    """Look through two face sets: too few faces, too blurred, too small, too much alike, of somebody else, and poses
-    that only one person shows. `picture`: where to draw the poses of both, as a PNG.
+    """Look through two face sets before hours of training: what is missing, blurred, alike, or somebody else's.
 
-    Raises `FacesetError`, `FaceModelsMissing` and `OutputError`.
+    Draws which way both persons look: what one shows and the other never does will be a guess in the swap. Training
+    does this, too, when it begins a model.
+
+    Args:
+        faces_a: Face set of person a.
+        faces_b: Face set of person b.
+        output: Picture (PNG) to write, of which way both look.
+        on_progress: Called after each face set.
+
+    Raises:
+        FacesetError: A face set is missing, damaged, or holds fewer than two faces.
+        FaceModelsMissing: The face models are not installed.
+        OutputError: `output` cannot be written.
     """
     embedding = Embedding()
     facts: list[FacesetFacts] = []
@@ -78,8 +89,8 @@ def review(
     if np.linalg.norm(a.person - b.person) < SAME:
         notes.append(f"{a.folder} and {b.folder} seem to show the same person.")
     looked = ReviewResult(a, b, notes)
-    if picture is not None:
-        looked.draw(Path(picture))
+    if output is not None:
+        looked.draw(Path(output))
     return looked
 
 

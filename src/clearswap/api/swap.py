@@ -87,12 +87,29 @@ def swap(
     stop: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
 ) -> ConvertResult:
-    """Put the face of the person in `a` into the video `b`: extract both, train, convert.
+    """Extract, train and convert in one go: the video B with the face of the person in A.
 
-    `work` (default: `OUTPUT-work` beside the output) keeps face sets and model. Called again, it goes on where it
-    stopped: finished face sets are kept, and `training.minutes` counts what was trained before. On what basis the
-    footage of each person is used, `basis_a` and `basis_b` say, or face sets that are there. `stop` ends the
-    training early; the conversion follows. Raises what the three verbs raise.
+    Face sets and model stay in a working folder. The same call again goes on where it stopped: finished face sets are
+    kept, and the minutes of training count what was trained before.
+
+    Args:
+        a: Clip, picture or folder of the person whose face is shown.
+        b: The video into which it is put.
+        output: The video to write, .mp4 or .mov.
+        basis_a: On what basis person a's footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
+            "licensed" footage, or a "research" corpus. Kept in the face set; needed when it does not say so yet.
+        basis_b: On what basis person b's footage is used, in the same words.
+        work: The working folder; OUTPUT-work when left out.
+        training: How the model is trained.
+        tracking: How faces are found and followed.
+        select: Which faces are replaced.
+        label: What is written into the picture.
+        on_progress: Called after each frame or every few iterations.
+        stop: Asked after each iteration whether to end the training early; the conversion follows.
+        pause: Asked after each iteration whether to wait.
+
+    Raises:
+        ClearswapError: What `extract`, `train` and `convert` raise.
     """
     target = Path(output)
     credentials.require_signable(target)
@@ -160,15 +177,27 @@ class DemoResult:
 
 
 def demo(
-    folder: Path | str = "demo",
+    output: Path | str = "demo",
     *,
     training: TrainConfig = TrainConfig(minutes=7),
     on_progress: OnProgress = silent,
     stop: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
 ) -> DemoResult:
-    """Run the demo into `folder`; a second call goes on where the first was stopped."""
-    begun, home = time.monotonic(), Path(folder)
+    """Go the whole way on two synthetic people who never existed, and measure the result.
+
+    Takes about 9 minutes on 2 CPU cores, 7 of them training. Because both people were rendered from one track of
+    motion, the right answer is known for every frame, and the swap is compared with it. A second call goes on where the
+    first was stopped.
+
+    Args:
+        output: Folder for everything that is made.
+        training: How the model is trained.
+        on_progress: Called after each frame or every few iterations.
+        stop: Asked after each iteration whether to end the training early; the rest follows.
+        pause: Asked after each iteration whether to wait.
+    """
+    begun, home = time.monotonic(), Path(output)
     clips = Path(str(resources.files("clearswap") / "demo_clips"))
     source, truth = clips / "person_b.mp4", clips / "truth.mp4"
     video, work = home / "person_b_with_face_of_a.mp4", Work(home / "work")

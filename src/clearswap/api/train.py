@@ -72,18 +72,36 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
-    """Train the model in folder `model` on two face sets, or go on where it stopped.
+    """Teach a model the faces of two persons. The same call again goes on where it stopped.
 
-    A new model begins with what the model in folder `warm_start`, of the same preset, knows of faces: its encoder, and
-    the decoder of each person that both know. On what basis each person's footage is used, the face sets must say
-    (`disclosure/consent.py`), or `basis_a` and `basis_b`, which are then kept there. Saves every
-    `training.save_every` iterations and at the end; `stop` is asked after each iteration whether to end early, and
-    `pause` whether to wait. A tenth of each face set is held out (`training/dataset.py`) and says how good the model
-    is; a note says when that has flattened. When the losses stop being numbers or rise steeply, the last saved model is
-    taken up again. Under torchrun, each process trains on its share of every batch, and the first one saves and reports
-    (`training/device.py`). Raises `FacesetError`, `ModelError` (another preset, a training that diverges again and
-    again), `OptionError` (nobody has said who is shown; a batch that does not fit into memory or cannot be shared) and
-    `OutputError`.
+    Saves every `training.save_every` iterations and at the end. Watch preview.jpg in the model's folder: for each
+    person the original, its reconstruction, and the swap, of faces that are never trained on. A tenth of each face set
+    is held out like this and says how good the model is; a note says when that has flattened. Curves are in
+    history.csv, for TensorBoard, and drawn by `plot`.
+
+    When the losses stop being numbers or rise steeply, the last saved model is taken up again. Under torchrun, each
+    process trains on its share of every batch, and the first one saves and reports.
+
+    Args:
+        faces_a: Face set of person a.
+        faces_b: Face set of person b.
+        model: Folder of the model; one that exists already is trained further.
+        basis_a: On what basis person a's footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
+            "licensed" footage, or a "research" corpus. Kept in the face set; needed when it does not say so yet.
+        basis_b: On what basis person b's footage is used, in the same words.
+        warm_start: Another model of the same preset that a new one begins with: its encoder, and the decoder of each
+            person that both know.
+        training: How the model is trained.
+        augmentation: How much faces are changed at random.
+        on_progress: Called every few iterations.
+        stop: Asked after each iteration whether to end early.
+        pause: Asked after each iteration whether to wait.
+
+    Raises:
+        FacesetError: A face set is missing, too small or damaged.
+        ModelError: The model is of another preset, or its training diverges again and again.
+        OptionError: Nobody has said who is shown, or a batch does not fit into memory or cannot be shared.
+        OutputError: The model's folder cannot be written.
     """
     keep_freed_memory()
     folder, (team, device) = Path(model), join()

@@ -201,10 +201,25 @@ def _quoted(text: str) -> str:
 def set_consent(
     faces: Path | str, *, basis: Basis | None = None, name: str | None = None, note: str | None = None
 ) -> Consent:
-    """State on what basis the footage behind the face set `faces` is used, and who it shows; returns the record.
+    """Say, or show, who a face set shows and on what basis the footage is used.
 
-    What is not given stays as it was; "" takes a name or note away. Raises `FacesetError`, `OutputError`, and
-    `OptionError` for a name or note without any basis.
+    Training needs it of both persons. It is kept as consent.toml in the face set, which you can edit, and travels with
+    the model. Name and note are not published unless you ask for it. What is not given stays as it was.
+
+    Args:
+        faces: A face set.
+        basis: On what basis the footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
+            "licensed" footage, or a "research" corpus.
+        name: Who it is. Kept in the face set and in models; "" takes it away.
+        note: For yourself, such as where the agreement lies. Kept in the face set only; "" takes it away.
+
+    Returns:
+        The record as it is now.
+
+    Raises:
+        FacesetError: There is no face set.
+        OptionError: A name or note is given, and nobody has said on what basis.
+        OutputError: The face set cannot be written to.
     """
     folder = Path(faces)
     require_faceset(folder)

@@ -37,7 +37,7 @@ def convert(
     encoding: Annotated[EncodeConfig, Parameter(name="*")] = EncodeConfig(),
     time_range: Annotated[TimeRange, Parameter(name="*")] = TimeRange(),
     label: Annotated[LabelConfig, Parameter(name="*")] = LabelConfig(),
-    name: Annotated[bool, Parameter(negative=())] = False,
+    publish_names: Annotated[bool, Parameter(negative=())] = False,
     resume: bool = False,
     preview: bool = False,
 ) -> None:
@@ -58,7 +58,7 @@ def convert(
     look
         How the face is fitted in: "natural" (nearest to the truth), "crisp" (sharper eyes and mouth), "soft" (no edge
         anywhere) or "raw" (as the network drew it). Options of mask and blend change it.
-    name
+    publish_names
         Write the persons' names, where they were stated, into the credentials.
     resume
         Go on with a video whose conversion was stopped or killed, after the last finished ten seconds or so.
@@ -94,7 +94,7 @@ def convert(
             encoding=encoding,
             time_range=time_range,
             label=label,
-            name=name,
+            publish_names=publish_names,
             resume=resume,
             on_progress=on_progress,
         )
