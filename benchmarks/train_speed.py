@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import clips
 import common
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.network import Lesson, ModelConfig, SwapNet
+from clearswap.core.network import ModelConfig, ReconstructBoth, SwapNet
 from clearswap.core.train_step import draw_batches, start_training, train_step
 from clearswap.training.checkpoint import TrainingState
 from clearswap.training.dataset import FaceData, load_faces
@@ -123,13 +123,13 @@ def network(one: Trainee) -> Callable[[], object]:
     x = torch.rand(config.batch, 3, config.size, config.size, device=used_device())
     x = x.contiguous(memory_format=torch.channels_last)
     noise = torch.randn(config.batch, config.latent, device=used_device())
-    lesson = Lesson(net)
+    lesson = ReconstructBoth(net)
 
     def there_and_back() -> None:
         net.zero_grad()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=one.bfloat16):
-            (drawn_a, read_a), (drawn_b, read_b) = lesson([x, x], [noise, noise])
-            total = sum(part.float().sum() for part in (drawn_a, read_a, drawn_b, read_b))
+            drawn = lesson([x, x], [noise, noise])
+            total = sum(part.float().sum() for one in drawn for part in one if part is not None)
         total.backward()
 
     return there_and_back

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.augment import AugmentConfig, augment, cover, draw_chances, framed, mix_light, random_bend
+from clearswap.core.augment import AugmentConfig, augment, framed, mix_light, occlude, random_warp, sample_random
 from clearswap.core.network import PRESETS, ModelConfig
 from makers import scene
 
-STILL = AugmentConfig(rotation=0, scale=0, shift=0, mirror=0, bend=0, light=0)
+STILL = AugmentConfig(rotation=0, scale=0, shift=0, mirror=0, warp=0, light=0)
 MODEL = replace(PRESETS["lite"], size=64, coverage=0.75, drop=0.05)
 CPU = torch.device("cpu")
 
@@ -25,8 +25,8 @@ def faces(count: int = 3, side: int = 128) -> Tensor:
 
 
 def draw(config: AugmentConfig, seed: int = 0, model: ModelConfig = MODEL, count: int = 3) -> tuple[Tensor, Tensor]:
-    chances = draw_chances(count, 4, CPU, torch.Generator().manual_seed(seed))
-    return augment(faces(count), chances, model, config)
+    draws = sample_random(count, 4, CPU, torch.Generator().manual_seed(seed))
+    return augment(faces(count), draws, model, config)
 
 
 def test_with_everything_zero_input_target_and_preview_are_one() -> None:
@@ -52,8 +52,8 @@ def test_the_same_seed_gives_the_same_batch_and_another_does_not() -> None:
 
 def test_every_face_of_a_batch_is_changed_in_its_own_way() -> None:
     picture = faces(1).expand(4, -1, -1, -1)
-    chances = draw_chances(4, 4, CPU, torch.Generator().manual_seed(0))
-    _, targets = augment(picture, chances, MODEL, AugmentConfig())
+    draws = sample_random(4, 4, CPU, torch.Generator().manual_seed(0))
+    _, targets = augment(picture, draws, MODEL, AugmentConfig())
     assert all((targets[0] - targets[i]).abs().mean() > 0.01 for i in range(1, 4))
 
 
@@ -71,7 +71,7 @@ def test_about_half_are_mirrored() -> None:
 
 
 def test_a_bend_changes_the_input_and_not_the_target() -> None:
-    inputs, targets = draw(replace(STILL, bend=0.05))
+    inputs, targets = draw(replace(STILL, warp=0.05))
     plain = framed(faces(), MODEL)
     assert torch.allclose(targets, plain, atol=1e-6)
     assert (inputs - plain[:, :3]).abs().mean() > 0.01
@@ -79,14 +79,14 @@ def test_a_bend_changes_the_input_and_not_the_target() -> None:
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_the_bend_is_as_strong_as_it_says_and_smooth(size: int) -> None:
-    bends = random_bend(torch.randn(400, 2, 5, 5, generator=torch.Generator().manual_seed(0)), size, 0.03)
+    bends = random_warp(torch.randn(400, 2, 5, 5, generator=torch.Generator().manual_seed(0)), size, 0.03)
     corners = bends[:, [0, 0, -1, -1], [0, -1, 0, -1]]  # where the grid's own points lie
     assert float(corners.std()) == pytest.approx(2 * 0.03, rel=0.05)  # -1..1 is two sides
     assert float(bends.diff(dim=1).std()) < 8 * 2 * 0.03 / size  # five points a side: 4 * 2 ** 0.5 at most
 
 
 def test_a_bend_of_zero_strength_is_none() -> None:
-    assert not random_bend(torch.ones(2, 2, 5, 5), 32, 0.0).any()
+    assert not random_warp(torch.ones(2, 2, 5, 5), 32, 0.0).any()
 
 
 def test_light_is_the_same_for_input_and_target_and_never_touches_the_weights() -> None:
@@ -120,9 +120,9 @@ def test_a_turn_is_at_most_what_it_says() -> None:
 
 
 def test_a_share_of_the_chances_is_what_those_faces_would_get_in_the_whole_batch() -> None:
-    chances = draw_chances(6, 4, CPU, torch.Generator().manual_seed(0))
+    draws = sample_random(6, 4, CPU, torch.Generator().manual_seed(0))
     whole, part = (
-        augment(faces(6)[chosen], chances.part(chosen), MODEL, AugmentConfig()) for chosen in (slice(None), slice(2, 5))
+        augment(faces(6)[chosen], draws.part(chosen), MODEL, AugmentConfig()) for chosen in (slice(None), slice(2, 5))
     )
     assert torch.equal(whole[0][2:5], part[0])
     assert torch.equal(whole[1][2:5], part[1])
@@ -131,8 +131,8 @@ def test_a_share_of_the_chances_is_what_those_faces_would_get_in_the_whole_batch
 def test_mixed_light_brings_a_face_into_the_light_of_the_other() -> None:
     skin = torch.full((1, 3, 64, 64), 0.4)
     lit = skin * torch.linspace(0.6, 1.4, 64)  # from the right
-    chances = draw_chances(1, 4, CPU, torch.Generator().manual_seed(0))
-    always = replace(chances, mix=torch.tensor([[0.0, 1.0]]))
+    draws = sample_random(1, 4, CPU, torch.Generator().manual_seed(0))
+    always = replace(draws, mix=torch.tensor([[0.0, 1.0]]))
     mixed = skin * mix_light(skin, lit, always, AugmentConfig(mix_light=0.5))
     assert float((mixed - lit).abs().mean()) < 0.02  # 4x4 cells know no more
     darker = skin * mix_light(skin, 0.5 * lit, always, AugmentConfig(mix_light=0.5))
@@ -143,9 +143,9 @@ def test_mixed_light_brings_a_face_into_the_light_of_the_other() -> None:
 
 def test_a_cover_hides_what_the_mask_leaves_out_and_nothing_else() -> None:
     plain = faces(40)[:, :3]
-    chances = draw_chances(40, 4, CPU, torch.Generator().manual_seed(0)).cover
+    draws = sample_random(40, 4, CPU, torch.Generator().manual_seed(0)).occluders
     covered = plain.clone()
-    free = cover(covered, chances, torch.ones(40, dtype=torch.bool))
+    free = occlude(covered, draws, torch.ones(40, dtype=torch.bool))
     assert free.shape == (40, 1, 128, 128)
     assert torch.equal((covered * free)[free.expand(-1, 3, -1, -1) == 1], plain[free.expand(-1, 3, -1, -1) == 1])
     assert (covered - plain).abs().mean(1, keepdim=True)[free == 0].mean() > 0.05
@@ -153,5 +153,5 @@ def test_a_cover_hides_what_the_mask_leaves_out_and_nothing_else() -> None:
     assert (hidden > 0.005).float().mean() > 0.9  # of those that begin outside, some stay there
     assert 0.05 < hidden.mean() < 0.4
     untouched = plain.clone()
-    assert cover(untouched, chances, torch.zeros(40, dtype=torch.bool)).min() == 1
+    assert occlude(untouched, draws, torch.zeros(40, dtype=torch.bool)).min() == 1
     assert torch.equal(untouched, plain)

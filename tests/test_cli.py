@@ -21,7 +21,7 @@ Cli = Callable[..., Ran]
 
 OPTIONS = {
     "extract": ["--output", "-o", "--size", "--every", "--threshold", "--min-size", "--faces", "--detect-every"],
-    "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--bend"]
+    "train": ["--output", "-o", "--preset", "--iterations", "--minutes", "--batch", "--save-every", "--seed", "--warp"]
     + ["--hold-out", "--until-flat", "--basis-a", "--basis-b"],
     "consent": ["--basis", "--name", "--note"],
     "convert": ["--output", "-o", "--to", "--shrink", "--feather", "--colour", "--crf", "--encoder-preset", "--faces"]

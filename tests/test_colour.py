@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.colour import Method, lab_to_rgb, palette, recolour, rgb_to_lab
+from clearswap.core.colour import Method, colour_stats, lab_to_rgb, rgb_to_lab, transfer_colour
 from makers import scene
 
 
@@ -21,8 +21,8 @@ def smooth(seed: int, mean: float = 0.5, spread: float = 0.06) -> Tensor:
 def match_colour(
     patch: Tensor, goal: Tensor, mask: Tensor, strength: float = 1.0, method: Method = "reinhard"
 ) -> Tensor:
-    """What a swap does: the patch's palette brought to that of the face it replaces."""
-    return recolour(patch, palette(patch, mask, method), palette(goal, mask, method), method, strength)
+    """What a swap does: the patch's colour_stats brought to that of the face it replaces."""
+    return transfer_colour(patch, colour_stats(patch, mask, method), colour_stats(goal, mask, method), method, strength)
 
 
 def statistics(picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ def test_each_face_of_a_batch_has_its_own_light() -> None:
         assert torch.allclose(both[i : i + 1], alone, atol=1e-5)
 
 
-METHODS: list[Method] = ["reinhard", "mkl", "histogram"]
+METHODS: list[Method] = ["reinhard", "mkl"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -13,10 +13,10 @@ from clearswap.core.expression import MEASURES
 from clearswap.core.losses import dissimilarity, weighted_l1
 from clearswap.core.network import (
     PRESETS,
-    Lesson,
-    Level,
+    LatentNorm,
     ModelConfig,
     ModernNet,
+    ReconstructBoth,
     Residual,
     Side,
     build,
@@ -113,11 +113,13 @@ def test_shape_and_range_come_out_as_they_went_in(name: str) -> None:
     with torch.inference_mode():
         for seen in SIDES:
             for drawn in SIDES:
-                picture = net(faces, seen, drawn)
-                assert picture.shape == (2, 4 if config.masks else 3, config.size, config.size)
-                assert picture.min() >= 0
-                assert picture.max() <= 1
-                assert picture.isfinite().all()
+                out = net(faces, seen, drawn)
+                assert (out.mask is not None) == (out.expression is not None) == config.masks
+                for picture, channels in ((out.patch, 3), (out.mask, 1)):
+                    if picture is not None:
+                        assert picture.shape == (2, channels, config.size, config.size)
+                        assert picture.min() >= 0
+                        assert picture.max() <= 1
 
 
 @NAMES
@@ -125,8 +127,8 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     config = small(name)
     net = build(config)
     faces = [torch.rand(4, 3, config.size, config.size) for _ in "ab"]
-    drawn = Lesson(net)(faces, [torch.randn(4, config.latent) for _ in "ab"])
-    sum(picture.mean() for picture, _ in drawn).backward()
+    drawn = ReconstructBoth(net)(faces, [torch.randn(4, config.latent) for _ in "ab"])
+    sum(out.patch.mean() + (0 if out.mask is None else out.mask.mean()) for out in drawn).backward()
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
 
@@ -135,7 +137,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 def test_one_side_does_not_touch_the_others_decoder(name: str) -> None:
     config = small(name)
     net = build(config)
-    net(torch.rand(2, 3, config.size, config.size), "a", "a").mean().backward()
+    net(torch.rand(2, 3, config.size, config.size), "a", "a").patch.mean().backward()
     assert all(p.grad is not None for p in [*net.encoder.parameters(), *net.decoder_a.parameters()])
     assert all(p.grad is None for p in net.decoder_b.parameters())
 
@@ -151,21 +153,21 @@ def test_who_is_seen_chooses_the_level_and_who_is_drawn_the_decoder() -> None:
         latent, maps = net.encoder(faces)
         for seen, level in (("a", net.level_a), ("b", net.level_b)):
             folded = net.common(torch.cat([latent[:, :MEASURES], level(latent[:, MEASURES:])], 1))
-            assert torch.equal(net(faces, seen, "a")[:, :3], net.decoder_a(folded))
-            assert torch.equal(net(faces, seen, "b")[:, :3], net.decoder_b(folded))
-            assert torch.equal(net(faces, seen, "b")[:, 3:], net.mask(maps))
-        assert not torch.equal(net(faces, "a", "a"), net(faces, "a", "b"))
-        assert not torch.equal(net(faces, "a", "a"), net(faces, "b", "a"))
+            assert torch.equal(net(faces, seen, "a").patch, net.decoder_a(folded))
+            assert torch.equal(net(faces, seen, "b").patch, net.decoder_b(folded))
+            assert torch.equal(net(faces, seen, "b").mask, net.mask(maps))
+        assert not torch.equal(net(faces, "a", "a").patch, net(faces, "a", "b").patch)
+        assert not torch.equal(net(faces, "a", "a").patch, net(faces, "b", "a").patch)
 
 
 def test_classic_is_encoder_and_decoder_and_nothing_else() -> None:
     net, faces = build(PRESETS["classic"]), torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(net(faces, "b", "a"), net.decoder_a(net.encoder(faces)))
+        assert torch.equal(net(faces, "b", "a").patch, net.decoder_a(net.encoder(faces)))
 
 
 def test_a_level_brings_its_persons_latents_to_zero_mean_and_unit_spread() -> None:
-    level, other = Level(24), Level(24)
+    level, other = LatentNorm(24), LatentNorm(24)
     latents = 3 + 2 * torch.randn(64, 24, generator=torch.Generator().manual_seed(0))
     for _ in range(300):
         in_training = level(latents)
@@ -181,9 +183,9 @@ def test_noise_reaches_the_latent_in_training() -> None:
     config = PRESETS["lite"]
     net, faces = build(config), torch.rand(3, 3, config.size, config.size)
     noises = (None, [torch.randn(3, config.latent)])
-    plain, noisy = (net.through([faces], [("a", "a")], noise)[0][0] for noise in noises)
-    assert not torch.equal(plain[:, :3], noisy[:, :3])
-    assert torch.equal(plain[:, 3:], noisy[:, 3:])  # the mask knows nothing of it
+    plain, noisy = (net.decode_pairs([faces], [("a", "a")], noise)[0] for noise in noises)
+    assert not torch.equal(plain.patch, noisy.patch)
+    assert torch.equal(plain.mask, noisy.mask)  # the mask knows nothing of it
 
 
 @pytest.mark.parametrize(("size", "times", "side"), [(96, 2, 6), (128, 2, 8), (256, 3, 8), (512, 4, 8)])

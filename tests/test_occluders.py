@@ -15,7 +15,7 @@ import clearswap
 from clearswap.core.align import transform
 from clearswap.core.expression import MEASURES, centred, mirrored, read_expression
 from clearswap.core.mask import MaskConfig, hull
-from clearswap.core.network import PRESETS
+from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import Swapper
 from clearswap.faces.faceset import mask_of, read_index
 from clearswap.media.files import Occluders
@@ -82,11 +82,11 @@ def test_what_the_mask_leaves_out_stays_in_front(labelled: Path) -> None:
     record = read_index(labelled)[0]
     frame = np.full((400, 400, 3), 120, np.uint8)
 
-    def draw(aligned: torch.Tensor) -> torch.Tensor:
+    def draw(aligned: torch.Tensor) -> Drawn:
         """White faces; something covers their left half."""
         mask = torch.ones_like(aligned[:, :1])
         mask[..., : aligned.shape[-1] // 2] = 0
-        return torch.cat([torch.ones_like(aligned), mask], 1)
+        return Drawn(torch.ones_like(aligned), mask)
 
     config = MaskConfig()
     blend = clearswap.BlendConfig(colour=0)

@@ -47,7 +47,9 @@ def test_every_preset_learns_faces_masks_and_expressions(few: list[Path], name: 
     config = small(name)
     data = [load_faces(folder, config, CPU)[0] for folder in few]
     state = start_training(config, 0, CPU)
-    assert state.net(torch.rand(1, 3, config.size, config.size), "b", "a").shape == (1, 4, config.size, config.size)
+    drawn = state.net(torch.rand(1, 3, config.size, config.size), "b", "a")
+    assert drawn.patch.shape == (1, 3, config.size, config.size)
+    assert drawn.mask is not None
     losses = [train_step(state, data, AugmentConfig(), bfloat16=name == "hd") for _ in range(3)]
     state.generator.manual_seed(0)  # the first batch again
     losses.append(train_step(state, data, AugmentConfig(), bfloat16=name == "hd"))
@@ -78,9 +80,9 @@ def batches_of(data: list[FaceData], augmentation: AugmentConfig, count: int = 3
 
 
 def test_covers_are_in_the_input_and_out_of_the_mask_and_never_in_the_face_to_draw(lite: list[FaceData]) -> None:
-    still = AugmentConfig(bend=0, mix_light=0, cover=0)
+    still = AugmentConfig(warp=0, mix_light=0, occlude=0)
     inputs, targets = batches_of(lite, still)
-    covered_inputs, covered_targets = batches_of(lite, replace(still, cover=1.0))
+    covered_inputs, covered_targets = batches_of(lite, replace(still, occlude=1.0))
     assert torch.allclose(inputs, targets[:, :3], atol=1e-6)
     assert torch.equal(targets[:, :4], covered_targets[:, :4])
     hidden = (targets[:, 4] - covered_targets[:, 4]) > 0.5
@@ -90,7 +92,7 @@ def test_covers_are_in_the_input_and_out_of_the_mask_and_never_in_the_face_to_dr
 
 
 def test_mixed_light_is_in_input_and_target_alike(lite: list[FaceData]) -> None:
-    still = AugmentConfig(bend=0, mix_light=0, cover=0)
+    still = AugmentConfig(warp=0, mix_light=0, occlude=0)
     _, plain = batches_of(lite, still)
     inputs, targets = batches_of(lite, replace(still, mix_light=1.0))
     assert torch.allclose(inputs, targets[:, :3], atol=1e-6)

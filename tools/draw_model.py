@@ -25,7 +25,7 @@ from clearswap.core.network import PRESETS, Encoder, ModernNet, SwapNet, build, 
 DOCS = Path(__file__).parent.parent / "docs"
 QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid)  # shape nothing: not drawn
 COLOURS = {"Conv2d": "#4c78a8", "Linear": "#e45756", "PixelShuffle": "#54a24b", "PixelUnshuffle": "#54a24b"}
-COLOURS |= {"Residual": "#72b7b2", "Even": "#b0b0b0", "input": "#b0b0b0"}
+COLOURS |= {"Residual": "#72b7b2", "Standardise": "#b0b0b0", "input": "#b0b0b0"}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
+from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform
 from clearswap.core.mask import hull
 from clearswap.errors import InputError, OptionError
 from clearswap.evaluation import metrics
@@ -188,7 +188,7 @@ class _Bench:
 
     def add(self, moment: SampledFrame, covered: NDArray[np.uint8] | None) -> None:
         """Measure one frame of every clip."""
-        matrix = zoomed(face_matrix(moment.face.landmarks, _SIDE), _SIDE, _SIDE, _COVERAGE, _DROP)
+        matrix = face_matrix(moment.face.landmarks, _SIDE, _COVERAGE, _DROP)
         self.frames.append(moment.index)
         area, inside, band = _areas(moment, matrix, covered)
         self.masks.append((area, inside, band))

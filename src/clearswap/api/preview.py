@@ -44,7 +44,6 @@ _COLUMNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "colour: mkl": ({"colour_method": "mkl"}, {}),
     "no colour": ({"colour_method": "none"}, {}),
     "pyramid": ({"seam": "pyramid"}, {}),
-    "clone": ({"seam": "clone"}, {}),
     "not sharpened": ({"sharpen": 0.0}, {}),
     "soft edge": ({}, {"feather": 0.16}),
     "whole hull": ({}, {"learned": False, "shrink": 0.0}),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from clearswap.api.review import ReviewResult, review
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.network import PRESETS, Lesson, ModelConfig
+from clearswap.core.network import PRESETS, ModelConfig, ReconstructBoth
 from clearswap.core.train_step import FaceData, TrainingState, start_training, train_step
 from clearswap.disclosure.consent import Basis, Consent, keep_consent, public, require_consent
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
@@ -163,7 +163,7 @@ class _Job:
 
     def step_of(self, state: TrainingState) -> Callable[[], Tensor]:
         """What trains `state` by one iteration."""
-        lesson, share = self.team.parallel(Lesson(state.net)), self.team.share
+        lesson, share = self.team.parallel(ReconstructBoth(state.net)), self.team.share
         share(state.config.batch)  # one that cannot be shared is found out now
         return partial(
             train_step, state, self.data, self.augmentation, bfloat16=self.bfloat16, lesson=lesson, share=share

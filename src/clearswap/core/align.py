@@ -64,14 +64,16 @@ def umeyama(points: NDArray[np.floating], goal: NDArray[np.floating]) -> Matrix:
     return np.column_stack([scale * turn, goal_centre - scale * turn @ centre])
 
 
-def face_matrix(landmarks: Points, size: int) -> Matrix:
-    """The alignment matrix of one face: frame pixels to pixels of a `whole_face` square of side `size`.
+def face_matrix(landmarks: Points, size: int, coverage: float = 1.0, drop: float = 0.0) -> Matrix:
+    """The alignment matrix of one face: from frame pixels to pixels of a square of side `size`.
 
-    `landmarks`: the (468, 2) mesh or the (68, 2) usual points, in frame pixels.
+    `landmarks`: the (468, 2) mesh or the (68, 2) usual points, in frame pixels. `coverage` and `drop`: which part of
+    the `whole_face` square fills it, see `zoomed`.
     """
     usual = landmarks if len(landmarks) == 68 else landmarks[MESH_TO_68]
     corner = WHOLE_FACE_CENTRE - WHOLE_FACE_SIDE / 2
-    return umeyama(usual[STEADY].astype(np.float64), (MEAN_FACE - corner) * (size / WHOLE_FACE_SIDE))
+    matrix = umeyama(usual[STEADY].astype(np.float64), (MEAN_FACE - corner) * (size / WHOLE_FACE_SIDE))
+    return zoomed(matrix, size, size, coverage, drop)
 
 
 def zoomed(matrix: Matrix, size: int, new_size: int, coverage: float = 1.0, drop: float = 0.0) -> Matrix:

@@ -9,6 +9,7 @@ a close-up the patch is the blurred one. And every camera's picture is grainy, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
@@ -17,10 +18,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Matrix, invert, transform
+from clearswap.core.colour import Method
 
 Patch: TypeAlias = NDArray[np.float32]
-Seam: TypeAlias = Literal["feather", "pyramid", "clone"]
+Seam: TypeAlias = Literal["feather", "pyramid"]
 _FINER = 3
+
+
+@dataclass(frozen=True)
+class BlendConfig:
+    """How the new face is fitted into the frame.
+
+    Attributes:
+        colour: How much of the frame's own colour and light the new face takes on (0..1).
+        colour_method: How colours are compared: "reinhard" (mean and spread of each channel), "mkl" (their covariance,
+            too) or "none".
+        colour_frames: Over how many frames before and after colours are averaged, so that a face whose mouth opens
+            does not change its tint. The mask is averaged with its neighbours; at 0, neither is.
+        seam: How the face passes over into the frame: "feather" (a soft edge) or "pyramid" (coarse structure over a
+            wide edge, fine structure over a sharp one).
+        sharpen: How many times sharper than drawn a face may be made (1 or more), where the frame is sharper; where it
+            is blurred, the face is blurred as much. 0 does neither.
+        grain: How much of the frame's grain the face gets (0..1).
+    """
+
+    colour: float = 1.0
+    colour_method: Method = "reinhard"
+    colour_frames: int = 1
+    seam: Seam = "feather"
+    sharpen: float = 1.0
+    grain: float = 1.0
+
+    @property
+    def method(self) -> Method:
+        """The colour method, "none" where it would change nothing."""
+        return self.colour_method if self.colour else "none"
 
 
 def box_of_mask(mask: NDArray[np.float32], matrix: Matrix, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -121,28 +153,9 @@ def _grown(small: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.asarray(cv2.pyrUp(small, dstsize=(shape[1], shape[0])), np.float32)
 
 
-def _clone(over: Frame, under: Frame, alpha: NDArray[np.float32]) -> Frame:
-    """The patch's structure with the frame's own colours along the seam (Pérez et al. 2003)."""
-    inside = np.pad((alpha > 0.02).astype(np.uint8)[2:-2, 2:-2] * 255, 2)  # the border is what it starts from
-    x, y, width, height = cv2.boundingRect(inside)
-    if min(width, height) < 8:
-        return _feather(over, under, alpha)
-    part = np.s_[y : y + height, x : x + width]
-    middle = (x + width // 2, y + height // 2)
-    cloned = cv2.seamlessClone(
-        np.ascontiguousarray(over[part]),
-        np.ascontiguousarray(under),
-        np.ascontiguousarray(inside[part]),
-        middle,
-        cv2.NORMAL_CLONE,
-    )
-    return _feather(np.asarray(cloned, np.uint8), under, np.minimum(1, 2 * alpha))
-
-
 _SEAMS: dict[Seam, Callable[[Frame, Frame, NDArray[np.float32]], Frame]] = {
     "feather": _feather,
     "pyramid": _pyramid,
-    "clone": _clone,
 }
 
 

@@ -5,7 +5,6 @@ In a space that separates lightness from colour (L*a*b*) the patch gets what the
 - "reinhard": mean and spread of each channel (Reinhard et al., "Color transfer between images", 2001);
 - "mkl": mean and covariance, so that tints that go with light stay together (Pitié and Kokaram, "The linear
   Monge-Kantorovitch linear colour mapping", 2007);
-- "histogram": the whole distribution of each channel, as histogram matching does;
 - "none": nothing.
 """
 
@@ -17,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Method: TypeAlias = Literal["reinhard", "mkl", "histogram", "none"]
-_LEVELS = torch.linspace(0.01, 0.99, 33)  # the quantiles that make up a histogram
+Method: TypeAlias = Literal["reinhard", "mkl", "none"]
 # linear sRGB to XYZ relative to the D65 white, IEC 61966-2-1
 _XYZ = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -50,21 +48,15 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     )
 
 
-def palette(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
-    """What a method wants to know of the colours inside `mask`: (B, K). Palettes of successive frames can be averaged.
+def colour_stats(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
+    """What a method wants to know of the colours inside `mask`: (B, K). Those of successive frames can be averaged.
 
-    "reinhard": mean and variance of each channel; "mkl": mean and covariance of all three; "histogram": the quantiles
-    of each; "none": nothing.
+    "reinhard": mean and variance of each channel; "mkl": mean and covariance of all three; "none": nothing.
     """
     if method == "none":
         return pictures.new_zeros(len(pictures), 0)
     lab = rgb_to_lab(pictures).flatten(2)  # (B, 3, N)
     weight = mask.flatten(2) / mask.sum((2, 3)).clamp(min=1e-6)[..., None]  # (B, 1, N)
-    if method == "histogram":
-        values, order = lab.sort(2)
-        share = weight.expand(-1, 3, -1).gather(2, order).cumsum(2).contiguous()
-        at = torch.searchsorted(share, _LEVELS.to(share).expand(*share.shape[:2], -1).contiguous())
-        return values.gather(2, at.clamp(max=values.shape[2] - 1)).flatten(1)
     mean = (lab * weight).sum(2, keepdim=True)
     centred = lab - mean
     if method == "reinhard":
@@ -72,8 +64,8 @@ def palette(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
     return torch.cat([mean.flatten(1), ((centred * weight) @ centred.transpose(1, 2)).flatten(1)], 1)
 
 
-def recolour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, strength: float = 1.0) -> Tensor:
-    """A patch (B, 3, S, S) in 0..1 of the `palette` `own` (B, K), brought to the palette `goal`.
+def transfer_colour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, strength: float = 1.0) -> Tensor:
+    """A patch (B, 3, S, S) in 0..1 of the `colour_stats` `own` (B, K), brought to the colour_stats `goal`.
 
     `strength`: 0 leaves it as it is, 1 matches fully.
 
@@ -83,12 +75,9 @@ def recolour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, strength:
     if strength == 0 or method == "none":
         return patch
     lab = rgb_to_lab(patch)
-    if method == "histogram":
-        matched = torch.stack([_by_quantiles(*pair) for pair in zip(lab, own, goal, strict=True)])
-    else:
-        mean, goal_mean = own[:, :3, None, None], goal[:, :3, None, None]
-        change = _stretch(own[:, 3:], goal[:, 3:]) if method == "reinhard" else _transport(own[:, 3:], goal[:, 3:])
-        matched = torch.einsum("bij,bjhw->bihw", change, lab - mean) + goal_mean
+    mean, goal_mean = own[:, :3, None, None], goal[:, :3, None, None]
+    change = _stretch(own[:, 3:], goal[:, 3:]) if method == "reinhard" else _transport(own[:, 3:], goal[:, 3:])
+    matched = torch.einsum("bij,bjhw->bihw", change, lab - mean) + goal_mean
     return lab_to_rgb(torch.lerp(lab, matched, strength))
 
 
@@ -119,17 +108,3 @@ def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (B, 3) and eigenvectors (B, 3, 3), in 64 bits: matrices are few and may be near singular."""
     values, vectors = np.linalg.eigh(matrix.double().cpu().numpy())
     return torch.from_numpy(values).to(matrix), torch.from_numpy(vectors).to(matrix)
-
-
-def _by_quantiles(lab: Tensor, own: Tensor, goal: Tensor) -> Tensor:
-    """Each channel of a picture (3, S, S) moved from its own quantiles to the goal's, both (3 * levels,)."""
-    channels: list[Tensor] = []
-    for values, before, after in zip(lab, own.view(3, -1), goal.view(3, -1), strict=True):
-        before = before + torch.linspace(0, 1e-3, len(before)).to(before)  # equal ones cannot be divided by
-        flat = values.flatten()
-        right = torch.searchsorted(before, flat).clamp(1, len(before) - 1)
-        share = ((flat - before[right - 1]) / (before[right] - before[right - 1])).clamp(0, 1)
-        moved = torch.lerp(after[right - 1], after[right], share)
-        beyond = flat - flat.clamp(float(before[0]), float(before[-1]))  # darker or brighter than all: as much so after
-        channels.append((moved + beyond).view_as(values))
-    return torch.stack(channels)

@@ -10,7 +10,7 @@ B's decoder. (The "deepfakes" autoencoder, 2017.)
 
 The network of all presets but `classic`: small for its size, of the arithmetic that processors are good at.
 
-    aligned (B, 3, S, S) -> Encoder -> latent (B, L) -> Level -> decoder -> patch (B, 3, S, S)
+    aligned (B, 3, S, S) -> Encoder -> latent (B, L) -> LatentNorm -> decoder -> patch (B, 3, S, S)
                                \-> feature maps -> Mask -> what of the picture is face (B, 1, S, S)
 
 Nothing is computed at full size, where most of the time would go: pictures are folded to a quarter of their side
@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +129,14 @@ PRESETS = {
 }
 
 
+class Drawn(NamedTuple):
+    """What a network makes of B aligned faces."""
+
+    patch: Tensor  # (B, 3, S, S) in 0..1: the face, drawn as the person asked for
+    mask: Tensor | None = None  # (B, 1, S, S) in 0..1: 1 where the aligned square shows face; None: it draws no mask
+    expression: Tensor | None = None  # (B, MEASURES), read off the aligned face; None: it reads none
+
+
 class SwapNet(nn.Module):
     """One encoder, two decoders."""
 
@@ -137,27 +145,15 @@ class SwapNet(nn.Module):
         self.encoder = encoder
         self.decoder_a, self.decoder_b = decoders
 
-    def forward(self, aligned: Tensor, seen: Side, drawn: Side) -> Tensor:
-        """Draw a face of person `seen` as person `drawn`.
+    def forward(self, aligned: Tensor, seen: Side, drawn: Side) -> Drawn:
+        """Draw faces `aligned` (B, 3, S, S) in 0..1 of person `seen` as person `drawn`."""
+        return self.decode_pairs([aligned], [(seen, drawn)])[0]
 
-        `aligned`: (B, 3, S, S) in 0..1. Returns the patch and, where the network knows it, the mask: (B, 3, S, S) or
-        (B, 4, S, S) in 0..1, the fourth channel 1 where `aligned` shows face and 0 where it shows something else.
-        """
-        return self.through([aligned], [(seen, drawn)])[0][0]
-
-    def through(
-        self, faces: list[Tensor], ways: list[tuple[Side, Side]], noise: list[Tensor] | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
-        """The same of as many faces of several persons at once, seen and drawn as `ways` says; and the expressions
-        (B, E) that the encoder reads off them; E is 0 where it reads none.
-
-        `noise`: (B, `ModelConfig.latent`) of each, normally distributed; in training only.
-        """
-        del noise
+    def decode_pairs(self, faces: list[Tensor], pairs: list[tuple[Side, Side]]) -> list[Drawn]:
+        """Draw several batches of faces (B, 3, S, S) in one call; `pairs[i]`: (person seen, person drawn)."""
         latents: Tensor = self.encoder(torch.cat(faces))
-        parts = zip(latents.chunk(len(ways)), ways, strict=True)
-        patches = [self._decoder(drawn)(latent) for latent, (_, drawn) in parts]
-        return [(patch, patch.new_zeros(len(patch), 0)) for patch in patches]
+        parts = zip(latents.chunk(len(pairs)), pairs, strict=True)
+        return [Drawn(self._decoder(drawn)(latent)) for latent, (_, drawn) in parts]
 
     def _decoder(self, drawn: Side) -> nn.Module:
         return self.decoder_a if drawn == "a" else self.decoder_b
@@ -179,26 +175,30 @@ class ModernNet(SwapNet):
         layers = [make_decoder(size, width, MEASURES + config.latent) for _ in "ab"]
         parted = COMMON
         super().__init__(Encoder(size, width, MEASURES + config.latent), (layers[0][parted:], layers[1][parted:]))
-        self.level_a, self.level_b = Level(config.latent), Level(config.latent)
+        self.level_a, self.level_b = LatentNorm(config.latent), LatentNorm(config.latent)
         self.common = layers[0][:parted]
         self.mask = Mask(size, width)
 
-    def through(
-        self, faces: list[Tensor], ways: list[tuple[Side, Side]], noise: list[Tensor] | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
-        persons, added = len(ways), noise or [None] * len(ways)
+    def decode_pairs(
+        self, faces: list[Tensor], pairs: list[tuple[Side, Side]], noise: list[Tensor] | None = None
+    ) -> list[Drawn]:
+        """Draw several batches of faces (B, 3, S, S) in one call; `pairs[i]`: (person seen, person drawn).
+
+        `noise`: (B, `ModelConfig.latent`) of each batch, normally distributed; in training only.
+        """
+        persons, added = len(pairs), noise or [None] * len(pairs)
         latents: Tensor
         latents, maps = self.encoder(torch.cat(faces))
         expressions, rest = latents[:, :MEASURES], latents[:, MEASURES:]
-        levels = [self.level_a if seen == "a" else self.level_b for seen, _ in ways]
+        levels = [self.level_a if seen == "a" else self.level_b for seen, _ in pairs]
         levelled = [level(x, extra) for level, x, extra in zip(levels, rest.chunk(persons), added, strict=True)]
         common: Tensor = self.common(torch.cat([expressions, torch.cat(levelled)], 1))
-        patches = [self._decoder(drawn)(x) for x, (_, drawn) in zip(common.chunk(persons), ways, strict=True)]
-        outputs = torch.cat([torch.cat(patches), self.mask(maps)], 1)
-        return list(zip(outputs.chunk(persons), expressions.chunk(persons), strict=True))
+        patches = [self._decoder(drawn)(x) for x, (_, drawn) in zip(common.chunk(persons), pairs, strict=True)]
+        masks: Tensor = self.mask(maps)
+        return list(map(Drawn, patches, masks.chunk(persons), expressions.chunk(persons)))
 
 
-class Lesson(nn.Module):
+class ReconstructBoth(nn.Module):
     """Both persons' faces given back, in one call: DistributedDataParallel wants to see a whole step, and what the two
     share takes less at once than one after the other (4 faces of each: 0.88 to 0.96 of the step, 16: 0.97 to 0.98).
     """
@@ -207,9 +207,12 @@ class Lesson(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, faces: list[Tensor], noise: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """`SwapNet.through` of each person's faces (B, 3, S, S), drawn as themselves."""
-        return self.net.through(faces, [("a", "a"), ("b", "b")], noise)
+    def forward(self, faces: list[Tensor], noise: list[Tensor]) -> list[Drawn]:
+        """Draw each person's faces (B, 3, S, S) as themselves; `noise` as in `ModernNet.decode_pairs`."""
+        pairs: list[tuple[Side, Side]] = [("a", "a"), ("b", "b")]
+        if isinstance(self.net, ModernNet):
+            return self.net.decode_pairs(faces, pairs, noise)
+        return self.net.decode_pairs(faces, pairs)
 
 
 def build(config: ModelConfig) -> SwapNet:
@@ -232,7 +235,7 @@ _WIDTHS = (48, 96, 160, 224, 256)  # channels from the largest maps to the small
 _DECODED = (64, 96, 96, 128, 160)  # the same on the way back
 
 
-class Even(nn.Module):
+class Standardise(nn.Module):
     """Takes each picture's own brightness, contrast and tint away: zero mean and unit spread in each colour.
 
     Skin tone would tell the encoder who it sees, and it is to learn only what the two have in common. On the
@@ -270,13 +273,13 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [round(w * width) for w in _WIDTHS[: halvings(size) + 1]]
         self.first = nn.Sequential(
-            Even(),
+            Standardise(),
             nn.PixelUnshuffle(FOLD),  # (B, 48, S/4, S/4)
             nn.Conv2d(3 * FOLD**2, widths[0], 3, padding=1),
             nn.LeakyReLU(0.1),
             Residual(widths[0]),
         )
-        self.halve = nn.ModuleList(_shrink(inputs, outputs) for inputs, outputs in pairwise(widths))
+        self.halve = nn.ModuleList(_downsample_residual(inputs, outputs) for inputs, outputs in pairwise(widths))
         self.last = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * smallest(size) ** 2, latent))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -286,7 +289,7 @@ class Encoder(nn.Module):
         return self.last(maps[-1]), maps
 
 
-class Level(nn.Module):
+class LatentNorm(nn.Module):
     """Brings the latents (B, L) of one person's faces to zero mean and unit spread, and in training adds noise.
 
     In training by the batch's own mean and variance, whose running averages serve afterwards: a batch normalisation
@@ -353,7 +356,7 @@ def make_decoder(size: int, width: float, latent: int) -> nn.Sequential:
         Residual(widths[0]),
     ]
     for inputs, outputs in pairwise(widths):
-        layers += _grow(inputs, outputs)
+        layers += _upsample_residual(inputs, outputs)
     layers += [Residual(widths[-1]), nn.Conv2d(widths[-1], 3 * FOLD**2, 3, padding=1)]
     return nn.Sequential(*layers, nn.PixelShuffle(FOLD), nn.Sigmoid())
 
@@ -371,43 +374,43 @@ def smallest(size: int) -> int:
     return size // FOLD >> halvings(size)
 
 
-def _shrink(inputs: int, outputs: int) -> nn.Module:
+def _downsample_residual(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.LeakyReLU(0.1), Residual(outputs))
 
 
-def _grow(inputs: int, outputs: int) -> list[nn.Module]:
+def _upsample_residual(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs * 4, 1), nn.PixelShuffle(2), nn.LeakyReLU(0.1), Residual(outputs)]
 
 
-def _halve(inputs: int, outputs: int) -> nn.Module:
+def _downsample(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 5, stride=2, padding=2), nn.LeakyReLU(0.1))
 
 
-def _upscale(inputs: int, outputs: int) -> nn.Module:
+def _upsample(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs * 4, 3, padding=1), nn.LeakyReLU(0.1), nn.PixelShuffle(2))
 
 
 def classic_encoder() -> nn.Module:
     """(B, 3, 64, 64) to the latent (B, 512, 8, 8)."""
     return nn.Sequential(
-        _halve(3, 128),  # (B, 128, 32, 32)
-        _halve(128, 256),  # (B, 256, 16, 16)
-        _halve(256, 512),  # (B, 512, 8, 8)
-        _halve(512, 1024),  # (B, 1024, 4, 4)
+        _downsample(3, 128),  # (B, 128, 32, 32)
+        _downsample(128, 256),  # (B, 256, 16, 16)
+        _downsample(256, 512),  # (B, 512, 8, 8)
+        _downsample(512, 1024),  # (B, 1024, 4, 4)
         nn.Flatten(),
         nn.Linear(1024 * 4 * 4, 1024),  # where the place of things is forgotten and the whole face is seen
         nn.Linear(1024, 4 * 4 * 1024),
         nn.Unflatten(1, (1024, 4, 4)),
-        _upscale(1024, 512),  # (B, 512, 8, 8)
+        _upsample(1024, 512),  # (B, 512, 8, 8)
     )
 
 
 def classic_decoder() -> nn.Module:
     """The latent (B, 512, 8, 8) to a face (B, 3, 64, 64)."""
     return nn.Sequential(
-        _upscale(512, 256),  # (B, 256, 16, 16)
-        _upscale(256, 128),  # (B, 128, 32, 32)
-        _upscale(128, 64),  # (B, 64, 64, 64)
+        _upsample(512, 256),  # (B, 256, 16, 16)
+        _upsample(256, 128),  # (B, 128, 32, 32)
+        _upsample(128, 64),  # (B, 64, 64, 64)
         nn.Conv2d(64, 3, 5, padding=2),
         nn.Sigmoid(),
     )

@@ -15,40 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
-from clearswap.core.blend import Seam, match_sharpness, paste
-from clearswap.core.colour import Method, palette, recolour
+from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform
+from clearswap.core.blend import BlendConfig, match_sharpness, paste
+from clearswap.core.colour import colour_stats, transfer_colour
 from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
-from clearswap.core.network import ModelConfig, Side, SwapNet
-
-
-@dataclass(frozen=True)
-class BlendConfig:
-    """How the new face is fitted into the frame.
-
-    Attributes:
-        colour: How much of the frame's own colour and light the new face takes on (0..1).
-        colour_method: How that is told: "reinhard", "mkl", "histogram" or "none"; see `core/colour.py`.
-        colour_frames: Over how many frames before and after colours are averaged, so that a face whose mouth opens
-            does not change its tint. The mask is averaged with its neighbours; at 0, neither is.
-        seam: How the face passes over into the frame: "feather" (a soft edge), "pyramid" (coarse structure over a
-            wide edge, fine structure over a sharp one) or "clone" (the frame's colours at the edge spread inwards).
-        sharpen: How many times sharper than drawn a face may be made (1 or more), where the frame is sharper; where it
-            is blurred, the face is blurred as much. 0 does neither.
-        grain: How much of the frame's grain the face gets (0..1).
-    """
-
-    colour: float = 1.0
-    colour_method: Method = "reinhard"
-    colour_frames: int = 1
-    seam: Seam = "feather"
-    sharpen: float = 1.0
-    grain: float = 1.0
-
-    @property
-    def method(self) -> Method:
-        """The colour method, "none" where it would change nothing."""
-        return self.colour_method if self.colour else "none"
+from clearswap.core.network import Drawn, ModelConfig, Side, SwapNet
 
 
 @dataclass(frozen=True)
@@ -58,12 +29,12 @@ class NewFace:
     patch: Tensor  # (3, S, S) in 0..1
     mask: NDArray[np.float32]  # (S, S)
     aligned: NDArray[np.float32]  # (S, S, 3) in 0..1: what was there
-    own: Tensor  # (K,): the patch's colours, see `colour.palette`
-    goal: Tensor  # (K,): those of the face that was there
+    patch_stats: Tensor  # (K,): the patch's colours, see `colour.colour_stats`
+    face_stats: Tensor  # (K,): those of the face that was there
     matrix: Matrix  # from the frame to the square
 
 
-def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Tensor]:
+def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Drawn]:
     """What draws faces of the one person as the other, `to`."""
     seen: Side = "b" if to == "a" else "a"
     return partial(net, seen=seen, drawn=to)
@@ -73,11 +44,11 @@ def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Tensor]:
 class Swapper:
     """Puts faces into frames: cuts out the aligned squares, has them drawn anew, fits them back in.
 
-    `draw` gets aligned faces (B, 3, S, S) in 0..1 and returns patches of the same shape, or with a fourth channel,
-    0 where something is before the face: a trained network's `drawer`, or anything that is to be compared with it.
+    `draw` gets aligned faces (B, 3, S, S) in 0..1 and draws them as somebody else: a trained network's `drawer`, or
+    anything that is to be compared with it.
     """
 
-    draw: Callable[[Tensor], Tensor]
+    draw: Callable[[Tensor], Drawn]
     model: ModelConfig
     device: torch.device
     mask: MaskConfig = MaskConfig()
@@ -100,9 +71,8 @@ class Swapper:
         drawn: list[dict[int, NewFace]] = [{} for _ in frames]
         if not faces:
             return drawn
-        size = self.model.size
-        part = (self.model.coverage, self.model.drop)
-        matrices = [zoomed(face_matrix(points, size), size, size, *part) for *_, points in faces]
+        model, size = self.model, self.model.size
+        matrices = [face_matrix(points, size, model.coverage, model.drop) for *_, points in faces]
         squares = [align(frames[index], matrix, size) for (index, *_), matrix in zip(faces, matrices, strict=True)]
         moved = [transform(points, matrix) for (*_, points), matrix in zip(faces, matrices, strict=True)]
         seen = squares
@@ -118,11 +88,11 @@ class Swapper:
         """The new faces for aligned ones (S, S, 3), their masks (B, S, S), and where they belong."""
         aligned = torch.from_numpy(np.stack(squares)).to(self.device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
         drawn = self.draw(aligned)
+        patch, method = drawn.patch, self.blend.method
         mask = torch.from_numpy(masks).to(self.device)[:, None]  # (B, 1, S, S)
-        if drawn.shape[1] > 3 and self.mask.learned:
-            mask = mask * decided(drawn[:, 3:])
-        patch, method = drawn[:, :3], self.blend.method
-        own, goal = palette(patch, mask, method), palette(aligned, mask, method)
+        if drawn.mask is not None and self.mask.learned:
+            mask = mask * decided(drawn.mask)
+        own, goal = colour_stats(patch, mask, method), colour_stats(aligned, mask, method)
         there = (np.asarray(square, np.float32) / np.float32(255) for square in squares)
         return [
             NewFace(*(p, m[0].cpu().numpy(), t, o, g), matrix)
@@ -134,8 +104,8 @@ class Swapper:
         """Fit drawn faces into their frame; `seed` decides on the grain."""
         blend = self.blend
         for face in faces:
-            own, goal = face.own[None], face.goal[None]
-            coloured = recolour(face.patch[None], own, goal, blend.method, blend.colour)[0]
+            stats = face.patch_stats[None], face.face_stats[None]
+            coloured = transfer_colour(face.patch[None], *stats, blend.method, blend.colour)[0]
             patch = coloured.permute(1, 2, 0).cpu().numpy()
             if blend.sharpen:
                 patch = match_sharpness(patch, face.aligned, face.mask, blend.sharpen)
@@ -153,10 +123,11 @@ def steadied(window: Sequence[Mapping[int, NewFace]], at: int) -> list[NewFace]:
     faces: list[NewFace] = []
     for track, face in window[at].items():
         same = [found[track] for found in window if track in found]
-        own, goal = (torch.stack([getattr(one, name) for one in same]).mean(0) for name in ("own", "goal"))
+        own = torch.stack([one.patch_stats for one in same]).mean(0)
+        goal = torch.stack([one.face_stats for one in same]).mean(0)
         beside = [found[track].mask for found in window[max(0, at - 1) : at + 2] if track in found]  # with its own
         mask = np.mean([face.mask, *beside], 0, dtype=np.float32)
-        faces.append(replace(face, own=own, goal=goal, mask=mask))
+        faces.append(replace(face, patch_stats=own, face_stats=goal, mask=mask))
     return faces
 
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from clearswap.core.augment import AugmentConfig, Chances, augment, cover, draw_chances, mix_light, relight
+from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, occlude, relight, sample_random
 from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.network import Lesson, ModelConfig, SwapNet, build, to_device
+from clearswap.core.network import Drawn, ModelConfig, ReconstructBoth, SwapNet, build, to_device
 
 
 @dataclass
@@ -66,15 +66,16 @@ def train_step(
 
     With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
     `lesson` and `share` are for training with others (`training/device.py`): what to call instead of the network's
-    own `Lesson`, and which faces of a batch of so many are this process's.
+    own `ReconstructBoth`, and which faces of a batch of so many are this process's.
     """
     size = state.config.batch_at(state.counters.iteration)
     batches = draw_batches(state, data, augmentation, size, share(size))
     device = data[0].faces.device
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         faces = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
-        drawn: list[tuple[Tensor, Tensor]] = (lesson or Lesson(state.net))(faces, [batch.noise for batch in batches])
-    pairs = [_losses(*out, batch, state.config) for out, batch in zip(drawn, batches, strict=True)]
+        noise = [batch.noise for batch in batches]
+        drawn: list[Drawn] = (lesson or ReconstructBoth(state.net))(faces, noise)
+    pairs = [_losses(out, batch, state.config) for out, batch in zip(drawn, batches, strict=True)]
     losses = torch.stack([first for first, _ in pairs])
     state.optimizer.zero_grad()
     (losses.sum() + pairs[0][1] + pairs[1][1]).backward()
@@ -87,7 +88,7 @@ def train_step(
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from: faces of one person, bent at random, and what is to be made of them."""
+    """What a step learns from: faces of one person, warped at random, and what is to be made of them."""
 
     inputs: Tensor  # (B, 3, S, S)
     targets: Tensor  # (B, 5, S, S): the faces, the weights of their pixels, and where they show face
@@ -100,35 +101,36 @@ def draw_batches(
 ) -> list[Batch]:
     """`size` faces of each person, of which `share` are computed."""
     model, device = state.config, data[0].faces.device
-    drawn: list[tuple[Chances, Tensor, Tensor, Tensor]] = []
+    drawn: list[tuple[RandomDraws, Tensor, Tensor, Tensor]] = []
     for person in data:
-        chances = draw_chances(size, model.latent, device, state.generator).part(share)
-        chosen = (chances.face * len(person.faces)).long()
+        draws = sample_random(size, model.latent, device, state.generator).part(share)
+        chosen = (draws.face * len(person.faces)).long()
         faces = person.faces.index_select(0, chosen)  # [chosen] goes byte by byte on the CPU: 4 ms instead of 0.2
-        inputs, targets = augment(faces.float().mul_(1 / 255), chances, model, augmentation)
-        mirror = (chances.mirror < augmentation.mirror).long()
-        drawn.append((chances, inputs, targets, person.expressions[chosen, mirror]))
+        inputs, targets = augment(faces.float().mul_(1 / 255), draws, model, augmentation)
+        mirror = (draws.mirror < augmentation.mirror).long()
+        drawn.append((draws, inputs, targets, person.expressions[chosen, mirror]))
     if model.masks:
         both = [targets[:, :3] for _, _, targets, _ in drawn]
         gains = [mix_light(both[i], both[1 - i], drawn[i][0], augmentation) for i in (0, 1)]
-        for (chances, inputs, targets, _), gain in zip(drawn, gains, strict=True):
+        for (draws, inputs, targets, _), gain in zip(drawn, gains, strict=True):
             relight(inputs, gain)
             relight(targets, gain)
-            free = cover(inputs, chances.cover, chances.covered < augmentation.cover)
+            free = occlude(inputs, draws.occluders, draws.occluded < augmentation.occlude)
             targets[:, 4:].mul_(free)
-    return [Batch(inputs, targets, expressions, chances.noise) for chances, inputs, targets, expressions in drawn]
+    return [Batch(inputs, targets, expressions, draws.noise) for draws, inputs, targets, expressions in drawn]
 
 
-def _losses(output: Tensor, expression: Tensor, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:
-    """The L1 loss of one person's faces, and all else that counts beside it."""
-    output = output.float()  # losses add up many small numbers
+def _losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:
+    """The L1 loss of one person's faces, and all else that counts with it."""
+    patch = drawn.patch.float()  # losses add up many small numbers
     face, weight, mask = batch.targets[:, :3], batch.targets[:, 3:4], batch.targets[:, 4:]
-    loss, extra = weighted_l1(output[:, :3], face, weight), output.new_zeros(())
+    loss, extra = weighted_l1(patch, face, weight), patch.new_zeros(())
     if model.structure_weight:
-        extra = extra + model.structure_weight * dissimilarity(output[:, :3], face, weight)
-    if model.masks:
-        extra = extra + F.mse_loss(output[:, 3:], mask)
-        extra = extra + model.expression_weight * F.smooth_l1_loss(expression.float(), batch.expressions)
+        extra = extra + model.structure_weight * dissimilarity(patch, face, weight)
+    if drawn.mask is not None:
+        extra = extra + F.mse_loss(drawn.mask.float(), mask)
+    if drawn.expression is not None:
+        extra = extra + model.expression_weight * F.smooth_l1_loss(drawn.expression.float(), batch.expressions)
     return loss, extra
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points, align, face_matrix, zoomed
-from clearswap.core.network import PRESETS
+from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.errors import InputError
 from clearswap.evaluation.motion import read_motion
@@ -146,7 +146,7 @@ def pasted(frame: Frame, landmarks: Points, face: NDArray[np.uint8]) -> Frame:
     """`frame` with `face` (256, 256, 3) as its face: a swap that follows nothing but where the head is."""
     drawn = torch.from_numpy(face).permute(2, 0, 1)[None].float() / 255
     swapper = Swapper(
-        lambda _: drawn, _FINE, torch.device("cpu"), blend=BlendConfig(colour=0.0, sharpen=0.0, grain=0.0)
+        lambda _: Drawn(drawn), _FINE, torch.device("cpu"), blend=BlendConfig(colour=0.0, sharpen=0.0, grain=0.0)
     )
     return swapper([frame], [[landmarks]])[0]
 

@@ -149,7 +149,7 @@ def held_out_error(net: SwapNet, model: ModelConfig, held: HeldOut, side: Side) 
     total = torch.zeros((), device=held.inputs.device)
     for start in range(0, len(held.inputs), _HELD_OUT_BATCH):
         chosen = slice(start, start + _HELD_OUT_BATCH)
-        patch = net(held.inputs[chosen], side, side)[:, :3]
+        patch = net(held.inputs[chosen], side, side).patch
         drawn = F.grid_sample(
             patch, grid.expand(len(patch), -1, -1, -1), mode="bicubic", padding_mode="border", align_corners=False
         )

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clearswap.core.network import Level, ModelConfig
+from clearswap.core.network import LatentNorm, ModelConfig
 from clearswap.core.train_step import TrainingState
 from clearswap.errors import ModelError, OptionError
 
@@ -132,7 +132,7 @@ class Team:
         if self.size == 1:
             return net
         for part in net.modules():
-            if isinstance(part, Level):
+            if isinstance(part, LatentNorm):
                 part.mean_of = self.mean
         return DistributedDataParallel(net)
 

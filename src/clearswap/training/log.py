@@ -211,8 +211,8 @@ def draw_preview(net: SwapNet, held_a: HeldOut, held_b: HeldOut) -> Frame:
 def _block(net: SwapNet, faces: Tensor, own: Side, other: Side) -> Tensor:
     chosen = torch.linspace(0, len(faces) - 1, _FACES).round().long()
     original = faces[chosen.to(faces.device)]
-    again, swapped = net(original, own, own), net(original, own, other)
-    columns = torch.cat([original, again[:, :3], swapped[:, :3]], 3)  # (F, 3, S, 3 S)
+    again, swapped = net(original, own, own).patch, net(original, own, other).patch
+    columns = torch.cat([original, again, swapped], 3)  # (F, 3, S, 3 S)
     return torch.cat(list(columns), 1)  # (3, F S, 3 S)
 
 
