@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import clearswap
 from clearswap import TrainConfig
 from clearswap.core.augment import framed
-from clearswap.core.network import PRESETS, ModelConfig, Side
+from clearswap.core.network import PRESETS, Drawn, ModelConfig, Side
 from clearswap.core.train_step import start_training
 from clearswap.faces.faceset import FaceRecord
 from clearswap.training import checkpoint
@@ -100,9 +100,9 @@ class Draws(nn.Module):
         super().__init__()
         self.change = change
 
-    def forward(self, aligned: Tensor, seen: Side, drawn: Side) -> Tensor:
+    def forward(self, aligned: Tensor, seen: Side, drawn: Side) -> Drawn:
         assert seen == drawn
-        return self.change(aligned)
+        return Drawn(self.change(aligned))
 
 
 def shown_to(size: int, coverage: float = 0.7, drop: float = 0.055) -> ModelConfig:
