@@ -1,5 +1,6 @@
 # make demo: set up, then swap two synthetic people and measure the result (about 9 minutes on 2 cores)
-# make test: set up, then lint, types and tests
+# make test: set up, then lint, types and tests (about 8 minutes on 2 cores)
+# make check: lint, types and the quick tests (about 90 seconds)
 # make people: render the data set of synthetic people (outside this folder; about 40 minutes on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)
 
@@ -7,13 +8,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 FOOTAGE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clearswap-footage
 
-.PHONY: demo test people footage lint clean
+.PHONY: demo test check people footage lint clean
 
 demo: .venv/ready
 	$(BIN)/clearswap demo
 
+# One thread for each of pytest-xdist's processes: two torches with two threads each on two cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 CLEARSWAP_FOOTAGE=$(FOOTAGE) $(BIN)/pytest -n auto --dist loadfile
+
 test: .venv/ready lint footage
-	CLEARSWAP_FOOTAGE=$(FOOTAGE) $(BIN)/pytest
+	$(PYTEST)
+
+check: .venv/ready lint
+	$(PYTEST) -q -m "not slow and not footage"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -9,10 +9,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: its idle threa
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import clearswap
 from clearswap.cli.main import main
@@ -22,10 +24,30 @@ from makers import Ran
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+Shared = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """`shared(name, make)`: a folder that `make` fills once, for all of pytest-xdist's processes. Not to be changed."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_configuration(shared: Shared) -> Iterator[Path]:
     """Tests sign with an identity of their own and never see the user's; commands they start inherit this."""
-    folder = tmp_path_factory.mktemp("config")
+    folder = shared("config", Path.mkdir)
     before = os.environ.get("XDG_CONFIG_HOME")
     os.environ["XDG_CONFIG_HOME"] = str(folder)
     yield folder
@@ -63,30 +85,29 @@ def demo_clips() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def faces_a(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every third face of the first synthetic person."""
-    folder = tmp_path_factory.mktemp("sets") / "faces_a"
-    clearswap.extract([demo_clips / "person_a.mp4"], folder, config=clearswap.ExtractConfig(every=3))
+def extract_every_third(clip: Path, folder: Path) -> None:
+    """A face set of a synthetic person, with its consent record."""
+    clearswap.extract([clip], folder, config=clearswap.ExtractConfig(every=3))
     clearswap.set_consent(folder, basis="synthetic")
-    return folder
 
 
 @pytest.fixture(scope="session")
-def faces_b(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every third face of the second synthetic person."""
-    folder = tmp_path_factory.mktemp("sets") / "faces_b"
-    clearswap.extract([demo_clips / "person_b.mp4"], folder, config=clearswap.ExtractConfig(every=3))
-    clearswap.set_consent(folder, basis="synthetic")
-    return folder
+def faces_a(demo_clips: Path, shared: Shared) -> Path:
+    """Every third face of the first synthetic person: 100 of them."""
+    return shared("faces_a", partial(extract_every_third, demo_clips / "person_a.mp4"))
 
 
 @pytest.fixture(scope="session")
-def model(faces_a: Path, faces_b: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def faces_b(demo_clips: Path, shared: Shared) -> Path:
+    """Every third face of the second synthetic person: 67 of them."""
+    return shared("faces_b", partial(extract_every_third, demo_clips / "person_b.mp4"))
+
+
+@pytest.fixture(scope="session")
+def model(faces_a: Path, faces_b: Path, shared: Shared) -> Path:
     """A lite model that was trained for 60 small steps: far from good, but a model. Not to be changed."""
-    folder = tmp_path_factory.mktemp("models") / "model"
-    clearswap.train(faces_a, faces_b, folder, training=clearswap.TrainConfig(iterations=60, batch=8))
-    return folder
+    training = clearswap.TrainConfig(iterations=60, batch=8)
+    return shared("model", lambda folder: clearswap.train(faces_a, faces_b, folder, training=training))
 
 
 @pytest.fixture
@@ -104,3 +125,10 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, printed.out, printed.err)
 
     return run_here
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses real footage is marked so: `make check` leaves it out."""
+    for item in items:
+        if "footage" in getattr(item, "fixturenames", ()):
+            item.add_marker("footage")
