@@ -1,6 +1,7 @@
 # make demo: set up, then swap two synthetic people and measure the result (about 9 minutes on 2 cores)
 # make test: set up, then lint, types and tests (about 8 minutes on 2 cores)
 # make check: lint, types and the quick tests (about 90 seconds)
+# make docs: build the documentation into site/; a warning is an error
 # make people: render the data set of synthetic people (outside this folder; about 40 minutes on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FOOTAGE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clearswap-footage
 
-.PHONY: demo test check people footage lint clean
+.PHONY: demo test check docs people footage lint clean
 
 demo: .venv/ready
 	$(BIN)/clearswap demo
@@ -26,6 +27,13 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/docs-ready
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --strict --quiet
+
+.venv/docs-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 people: .venv-render/ready
 	.venv-render/bin/python people/render_people.py
@@ -49,4 +57,4 @@ $(FOOTAGE)/ready: tests/footage.txt | .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-render build demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-render build site demo .pytest_cache .ruff_cache .hypothesis
