@@ -39,8 +39,6 @@ _LINK = re.compile(r"(\]\(|\bhref=\"|\bsrc=\")([^)#\s\"]+)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made here."""
     made = {page: (ROOT / path).read_text() for path, page in PAGES.items() if page != "index.md"}
-    made["reference/cli.md"] = command_line()
-    made["reference/python.md"] = public_names()
     for path in code_files():
         name = path.relative_to(ROOT).as_posix()
         made[page_of(name)] = (
@@ -56,8 +54,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Turn links to files of the repository into links to the pages of the site."""
+    """Fill in the references; elsewhere turn links to files of the repository into links to pages of the site."""
     uri = page.file.src_uri
+    if uri == "reference/cli.md":
+        return command_line()
+    if uri == "reference/python.md":
+        return public_names()
+    if uri.startswith("code/"):
+        return markdown
     origins = {made: path for path, made in PAGES.items() if made != "index.md"}
     origin = posixpath.dirname(origins.get(uri, f"docs/{uri}"))
 
@@ -68,7 +72,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = posixpath.normpath(posixpath.join(origin, target))
         return before + posixpath.relpath(page_of(path), posixpath.dirname(uri) or ".")
 
-    return markdown if uri.startswith(("code/", "reference/")) else _LINK.sub(mended, markdown)
+    return _LINK.sub(mended, markdown)
 
 
 def page_of(path: str) -> str:
