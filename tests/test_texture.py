@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.core.blend import grain, grain_of, match_sharpness
+from clearswap.core.blend import grain_like, grain_of, match_sharpness
 from makers import Picture, psnr, scene
 
 WHOLE = np.ones((96, 96), np.float32)
@@ -53,7 +53,7 @@ def test_sharpness_outside_the_mask_does_not_count() -> None:
 def test_grain_is_measured_on_flat_and_on_detailed_pictures(deviation: float) -> None:
     for clean in (np.full((200, 200, 3), 120, np.uint8), smooth_scene()):
         mask = np.ones(clean.shape[:2], np.float32)
-        noise = grain(mask.shape, 255 * deviation, 1)[..., None]
+        noise = grain_like(mask.shape, 255 * deviation, 1)[..., None]
         grainy = np.round(clean + noise).clip(0, 255).astype(np.uint8)
         assert grain_of(grainy, mask) == pytest.approx(deviation, rel=0.25)
         assert grain_of(clean, mask) < 0.003
@@ -64,8 +64,8 @@ def smooth_scene() -> Picture:
 
 
 def test_grain_is_the_same_for_the_same_frame_and_new_in_the_next() -> None:
-    one, again, other = (grain((50, 60), 2.0, seed) for seed in (1, 1, 2))
+    one, again, other = (grain_like((50, 60), 2.0, seed) for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
     assert one.std() == pytest.approx(2.0, rel=0.05)
-    assert not grain((5, 5), 0.0, 1).any()
+    assert not grain_like((5, 5), 0.0, 1).any()

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from clearswap.core.network import PRESETS, Encoder, ModernNet, SwapNet, build, parameters
+from clearswap.core.network import PRESETS, ModernEncoder, ModernNet, SwapNet, build, parameters
 
 DOCS = Path(__file__).parent.parent / "docs"
 QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid)  # shape nothing: not drawn
@@ -68,7 +68,7 @@ def draw_row(axes: Axes, row: list[Layer], left: float, middle: float) -> float:
 
 def parts(net: SwapNet) -> tuple[nn.Module, nn.Module]:
     """What both persons share, and what one has of its own, as a face goes through it. The mask is left out."""
-    if not isinstance(net, ModernNet) or not isinstance(net.encoder, Encoder):
+    if not isinstance(net, ModernNet) or not isinstance(net.encoder, ModernEncoder):
         return net.encoder, net.decoder_a
     encoder = net.encoder
     return nn.Sequential(encoder.first, *encoder.halve, encoder.last, net.common), net.decoder_a

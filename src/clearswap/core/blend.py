@@ -1,28 +1,35 @@
 """Blend: put the swapped square back into its frame, touching only the pixels that the face covers.
 
-Texture: what is left to tell a swapped face from its frame when place and colour are right, its blur and its grain.
-
-A camera out of focus or a head that moves blurs the face in the frame, and the network's patch is as sharp as ever. In
-a close-up the patch is the blurred one. And every camera's picture is grainy, and no network's is.
+Where place and colour are right, blur and grain still tell a swapped face from its frame. A camera out of focus or a
+head that moves blurs the face in the frame, and the network's patch is as sharp as ever; in a close-up the patch is the
+blurred one. And every camera's picture is grainy, and no network's is. So a patch is first made as sharp as the face
+that it replaces (`match_sharpness`), and gets the frame's grain as it is laid in (`paste`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Matrix, invert, transform
-from clearswap.core.colour import Method
+from clearswap.core.colour import LUMA, Method
 
-Patch: TypeAlias = NDArray[np.float32]
+Floats: TypeAlias = NDArray[np.float32]
 Seam: TypeAlias = Literal["feather", "pyramid"]
-_FINER = 3
+
+_LUMA = np.array(LUMA, np.float32)
+_BLURS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # in pixels of the patch
+_FINE = 1.0  # in pixels of the patch: what is finer is strengthened
+_FINER = 3  # times as many pixels in a patch that is much enlarged
+# The residual of Immerkær 1996 ("Fast noise variance estimation"): blind to steps and slopes, sees grain.
+_RESIDUAL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_MOST_GRAIN = 0.03  # more than this, of 0..1, is texture rather than grain
+_FIELD = 1021  # pixels; prime, so that where it repeats is no multiple of anything
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,8 @@ class BlendConfig:
 
     Attributes:
         colour: How much of the frame's own colour and light the new face takes on (0..1).
-        colour_method: How colours are compared: "reinhard" (mean and spread of each channel), "mkl" (their covariance,
-            too) or "none".
+        colour_method: How colours are matched: "reinhard" (mean and spread of each channel), "mkl" (means and
+            covariance of all three) or "none".
         colour_frames: Over how many frames before and after colours are averaged, so that a face whose mouth opens
             does not change its tint. The mask is averaged with its neighbours; at 0, neither is.
         seam: How the face passes over into the frame: "feather" (a soft edge) or "pyramid" (coarse structure over a
@@ -55,7 +62,67 @@ class BlendConfig:
         return self.colour_method if self.colour else "none"
 
 
-def box_of_mask(mask: NDArray[np.float32], matrix: Matrix, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def match_sharpness(patch: Floats, aligned: Floats, mask: Floats, most: float) -> Floats:
+    """Bring a patch to the sharpness of the face that it replaces: how sharp, its Laplacian in the mask says.
+
+    `patch`, `aligned`: (S, S, 3) in 0..1, `mask`: (S, S). A sharper patch is blurred. A blurrier one is sharpened (its
+    difference to itself blurred is added), up to `most` times as much Laplacian as it has: what a network left out no
+    sharpening brings back, and more of it than half as much again looks drawn. At 1.5, on the demo pair, 0.4 dB of the
+    PSNR go, and the person is more alike (identity 0.324 away instead of 0.335).
+    """
+    wanted, own = _detail(aligned, mask), _detail(patch, mask)
+    if own > 1.1 * wanted:
+        blurred = (_blurred(patch, sigma) for sigma in _BLURS)
+        return next((one for one in blurred if _detail(one, mask) <= 1.1 * wanted), patch)
+    fine, goal = patch - _blurred(patch, _FINE), min(wanted, most * own)
+    low, high = 0.0, 4.0
+    for _ in range(6):  # by halves
+        middle = (low + high) / 2
+        if _detail(np.asarray(patch + middle * fine, np.float32), mask) < goal:
+            low = middle
+        else:
+            high = middle
+    return np.asarray((patch + low * fine).clip(0, 1), np.float32)
+
+
+def _detail(picture: Floats, mask: Floats) -> float:
+    """Mean strength of the Laplacian where the mask is."""
+    edges = np.abs(np.asarray(cv2.Laplacian(picture @ _LUMA, cv2.CV_32F), np.float32))
+    return float((edges * mask).sum() / max(float(mask.sum()), 1e-6))
+
+
+def _blurred(patch: Floats, sigma: float) -> Floats:
+    return np.asarray(cv2.GaussianBlur(patch, (0, 0), sigma), np.float32)
+
+
+def paste(
+    frame: Frame, patch: Floats, mask: Floats, matrix: Matrix, seam: Seam = "feather", grain: float = 0.0, seed: int = 0
+) -> Frame:
+    """Lay `patch` over `frame` where `mask` says so; returns a new frame.
+
+    `patch`: (S, S, 3) RGB in 0..1, `mask`: (S, S) in 0..1, both in the aligned square that `matrix` leads to.
+    `grain`: how much of the frame's grain the patch gets (0..1), repeatable by `seed`. Pixels where the mask is 0 keep
+    their exact value.
+    """
+    # only the mask's box is worked on: 9.7 ms for the square's box, 32 for all of a 1280x720 frame (2 cores)
+    left, top, right, bottom = box_of_mask(mask, matrix, frame.shape)
+    result = frame.copy()
+    if right <= left or bottom <= top:
+        return result
+    to_box = invert(matrix) - np.array([[0, 0, left], [0, 0, top]])
+    extent = (right - left, bottom - top)
+    drawn = _draw_into(np.float32(255) * patch, to_box, extent)
+    alpha = np.asarray(cv2.warpAffine(mask, to_box, extent, flags=cv2.INTER_LINEAR, borderValue=0), np.float32)
+    under = frame[top:bottom, left:right]
+    if grain:
+        drawn = _add_grain(drawn, under, alpha, grain, seed)
+    # rounded to bytes (at most 255) before it is mixed, in OpenCV's fused loops: 11 ms instead of 27 on one slow core
+    over = np.asarray(cv2.convertScaleAbs(np.maximum(drawn, 0)), np.uint8)
+    result[top:bottom, left:right] = (_feather if seam == "feather" else _pyramid)(over, under, alpha)
+    return result
+
+
+def box_of_mask(mask: Floats, matrix: Matrix, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """The part (left, top, right, bottom) of a frame of `shape` into which the aligned `mask` (S, S) reaches, with some
     room around it; of no width where it reaches nowhere.
     """
@@ -70,43 +137,11 @@ def box_of_mask(mask: NDArray[np.float32], matrix: Matrix, shape: tuple[int, ...
     return max(left, 0), max(top, 0), min(right + 1, shape[1]), min(bottom + 1, shape[0])
 
 
-def paste(
-    frame: Frame,
-    patch: Patch,
-    mask: NDArray[np.float32],
-    matrix: Matrix,
-    seam: Seam = "feather",
-    grain: float = 0.0,
-    seed: int = 0,
-) -> Frame:
-    """Lay `patch` over `frame` where `mask` says so; returns a new frame.
+def _draw_into(patch: Floats, to_box: Matrix, extent: tuple[int, int]) -> Floats:
+    """A patch drawn into a box of `extent` (width, height).
 
-    `patch`: (S, S, 3) RGB in 0..1, `mask`: (S, S) in 0..1, both in the aligned square that `matrix` leads to.
-    `grain`: how much of the frame's grain the patch gets (0..1), the same for the same `seed`. Only the mask's box is
-    worked on: on a 1280x720 frame a blend of the square's box took 9.7 ms where the whole frame took 32 (2 cores).
-    All is rounded to bytes before it is mixed, and with OpenCV's fused loops: 11 ms instead of 27 on one slow core.
-    Pixels where the mask is 0 keep their exact value.
-    """
-    left, top, right, bottom = box_of_mask(mask, matrix, frame.shape)
-    result = frame.copy()
-    if right <= left or bottom <= top:
-        return result
-    to_box = invert(matrix) - np.array([[0, 0, left], [0, 0, top]])
-    extent = (right - left, bottom - top)
-    drawn = _enlarged(np.float32(255) * patch, to_box, extent)
-    alpha = np.asarray(cv2.warpAffine(mask, to_box, extent, flags=cv2.INTER_LINEAR, borderValue=0), np.float32)
-    under = frame[top:bottom, left:right]
-    if grain:
-        missing = np.float32(grain) * _missing_grain(under, drawn, alpha, seed)
-        drawn = cv2.add(drawn, cv2.cvtColor(missing, cv2.COLOR_GRAY2RGB))
-    over = np.asarray(cv2.convertScaleAbs(np.maximum(drawn, 0)), np.uint8)  # rounded, at most 255
-    result[top:bottom, left:right] = _SEAMS[seam](over, under, alpha)
-    return result
-
-
-def _enlarged(patch: Patch, to_box: Matrix, extent: tuple[int, int]) -> Patch:
-    """A patch drawn into a box. One that is much enlarged is first made three times as fine by cubic curves, upright,
-    and turned by straight lines between those pixels: 2.5 ms for a face of 470 px, and 6.2 by cubic curves at once.
+    One that is much enlarged is first made three times as fine by cubic curves, upright, and turned by straight lines
+    between those pixels: 2.5 ms for a face of 470 px, and 6.2 by cubic curves at once.
     """
     kind = cv2.INTER_CUBIC
     if max(extent) > 2 * len(patch):
@@ -117,87 +152,38 @@ def _enlarged(patch: Patch, to_box: Matrix, extent: tuple[int, int]) -> Patch:
     return np.asarray(cv2.warpAffine(patch, to_box, extent, flags=kind, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _missing_grain(under: Frame, over: Patch, alpha: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Grain (H, W) that makes `over` as grainy as `under`, in 0..255, as the middle half of both shows it."""
-    height, width = alpha.shape
-    middle = np.s_[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    wanted, there = (grain_of(x[middle], alpha[middle]) for x in (under, over))
-    return grain(under.shape[:2], 255 * max(0.0, wanted**2 - there**2) ** 0.5, seed)
-
-
-def _feather(over: Frame, under: Frame, alpha: NDArray[np.float32]) -> Frame:
+def _feather(over: Frame, under: Frame, alpha: Floats) -> Frame:
     """A mean of both, by the mask. Where that is 0, it is exactly `under`."""
     return np.asarray(cv2.blendLinear(over, under, alpha, 1 - alpha), np.uint8)
 
 
-def _pyramid(over: Frame, under: Frame, alpha: NDArray[np.float32]) -> Frame:
+def _pyramid(over: Frame, under: Frame, alpha: Floats) -> Frame:
     """Coarse structure fades over widely, fine structure sharply (Burt and Adelson 1983)."""
-    levels = max(1, min(5, int(np.log2(min(alpha.shape) / 8))))
-    one, other, masks = (_levels(np.asarray(x, np.float32), levels) for x in (over, under, alpha))
+    count = max(1, min(5, int(np.log2(min(alpha.shape) / 8))))
+    pyramids = [[np.asarray(x, np.float32)] for x in (over, under, alpha)]
+    for levels in pyramids:
+        for _ in range(count):
+            levels.append(np.asarray(cv2.pyrDown(levels[-1]), np.float32))
+    one, other, masks = pyramids
     mixed = other[-1] + masks[-1][..., None] * (one[-1] - other[-1])
-    for level in range(levels - 1, -1, -1):
-        fine = [x[level] - _grown(x[level + 1], x[level].shape) for x in (one, other)]
-        mixed = _grown(mixed, one[level].shape) + fine[1] + masks[level][..., None] * (fine[0] - fine[1])
+    for level in range(count - 1, -1, -1):
+        size = masks[level].shape[::-1]
+        fine_one, fine_other = (x[level] - cv2.pyrUp(x[level + 1], dstsize=size) for x in (one, other))
+        mixed = cv2.pyrUp(mixed, dstsize=size) + fine_other + masks[level][..., None] * (fine_one - fine_other)
     # what spreads past the mask would show where the face's box ends
     return _feather(np.round(mixed).clip(0, 255).astype(np.uint8), under, np.minimum(1, 4 * alpha))
 
 
-def _levels(picture: NDArray[np.float32], levels: int) -> list[NDArray[np.float32]]:
-    found = [picture]
-    for _ in range(levels):
-        found.append(np.asarray(cv2.pyrDown(found[-1]), np.float32))
-    return found
+def _add_grain(drawn: Floats, under: Frame, alpha: Floats, share: float, seed: int) -> Floats:
+    """Make `drawn` (H, W, 3) as grainy as `under`, both in 0..255, as the middle half of both shows it."""
+    height, width = alpha.shape
+    middle = np.s_[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    wanted, there = (grain_of(x[middle], alpha[middle]) for x in (under, drawn))
+    missing = grain_like((height, width), 255 * max(0.0, wanted**2 - there**2) ** 0.5, seed)
+    return np.asarray(cv2.add(drawn, cv2.cvtColor(np.float32(share) * missing, cv2.COLOR_GRAY2RGB)), np.float32)
 
 
-def _grown(small: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.asarray(cv2.pyrUp(small, dstsize=(shape[1], shape[0])), np.float32)
-
-
-_SEAMS: dict[Seam, Callable[[Frame, Frame, NDArray[np.float32]], Frame]] = {
-    "feather": _feather,
-    "pyramid": _pyramid,
-}
-
-
-Grey = NDArray[np.float32]
-_BLURS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # in pixels of the patch
-_FINE = 1.0  # likewise: what is finer is strengthened
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# The residual of Immerkær 1996 ("Fast noise variance estimation"): blind to steps and slopes, sees grain.
-_RESIDUAL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-_FIELD = 1021  # pixels; prime, so that where it repeats is no multiple of anything
-_MOST = 0.03  # more than this, of 0..1, is texture rather than grain
-
-
-def match_sharpness(
-    patch: NDArray[np.float32], aligned: NDArray[np.float32], mask: Grey, most: float
-) -> NDArray[np.float32]:
-    """Bring a patch to the sharpness of the face that it replaces: how sharp, its Laplacian in the mask says.
-
-    `patch`, `aligned`: (S, S, 3) in 0..1, `mask`: (S, S). A sharper patch is blurred. A blurrier one is sharpened (its
-    difference to itself blurred is added), up to `most` times as much Laplacian as it has: what a network left out no
-    sharpening brings back, and more of it than half as much again looks drawn. At 1.5, on the demo pair, 0.4 dB of the
-    PSNR go, and the person is more alike (identity 0.324 away instead of 0.335).
-    """
-    wanted, own = _detail(aligned, mask), _detail(patch, mask)
-    if own > 1.1 * wanted:
-        blurred = (_blurred(patch, sigma) for sigma in _BLURS)
-        return next((one for one in blurred if _detail(one, mask) <= 1.1 * wanted), patch)
-    fine, goal = np.asarray(patch - _blurred(patch, _FINE), np.float32), min(wanted, most * own)
-    low, high = 0.0, 4.0
-    for _ in range(6):  # by halves
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if _detail(np.asarray(patch + middle * fine, np.float32), mask) < goal else (low, middle)
-        )
-    return np.asarray((patch + low * fine).clip(0, 1), np.float32)
-
-
-def _blurred(patch: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    return np.asarray(cv2.GaussianBlur(patch, (0, 0), sigma), np.float32)
-
-
-def grain_of(picture: Frame | NDArray[np.float32], mask: Grey) -> float:
+def grain_of(picture: Frame | Floats, mask: Floats) -> float:
     """The standard deviation, 0..1, of the grain in a picture (H, W, 3) in 0..255 where `mask` (H, W) is 1.
 
     The median of the residual counts, so that lashes and hairs, which are few and strong, do not.
@@ -207,25 +193,20 @@ def grain_of(picture: Frame | NDArray[np.float32], mask: Grey) -> float:
     if not residual.size:
         return 0.0
     median = np.partition(residual, residual.size // 2)[residual.size // 2]  # an eighth of the time of np.median
-    return float(min(_MOST, median / 0.6745 / 6))
+    return float(min(_MOST_GRAIN, median / 0.6745 / 6))
 
 
-def grain(shape: tuple[int, int], deviation: float, seed: int) -> Grey:
-    """Grain (H, W) of a standard deviation, the same for the same seed: a part of one field of grain, elsewhere for
-    each seed. New numbers for each frame would take 3.2 ms for a face of 470 px, this takes 0.4.
+def grain_like(shape: tuple[int, int], deviation: float, seed: int) -> Floats:
+    """Grain (H, W) of a standard deviation, repeatable by `seed`: a part of one field, elsewhere for each seed.
+
+    New numbers for each frame would take 3.2 ms for a face of 470 px, this takes 0.4.
     """
     random = np.random.default_rng(seed)
-    top, left = int(random.integers(_FIELD)), int(random.integers(_FIELD))
-    rows = np.arange(shape[0]) + top
-    columns = np.arange(shape[1]) + left
+    rows = np.arange(shape[0]) + int(random.integers(_FIELD))
+    columns = np.arange(shape[1]) + int(random.integers(_FIELD))
     return _field().take(rows, 0, mode="wrap").take(columns, 1, mode="wrap") * np.float32(deviation)
 
 
 @cache
-def _field() -> Grey:
+def _field() -> Floats:
     return np.random.default_rng(0).standard_normal((_FIELD, _FIELD), np.float32)
-
-
-def _detail(picture: NDArray[np.float32], mask: Grey) -> float:
-    edges = np.abs(np.asarray(cv2.Laplacian(picture @ _LUMA, cv2.CV_32F), np.float32))
-    return float((edges * mask).sum() / max(float(mask.sum()), 1e-6))

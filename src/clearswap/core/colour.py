@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 Method: TypeAlias = Literal["reinhard", "mkl", "none"]
+
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are, ITU-R BT.601
 # linear sRGB to XYZ relative to the D65 white, IEC 61966-2-1
 _XYZ = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -43,15 +45,15 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     f = torch.stack([y + a / 500, y, y - b / 200], 1)
     xyz = torch.where(f**3 > _EPSILON, f**3, (116 * f - 16) / _KAPPA)
     linear = torch.einsum("ij,bjhw->bihw", _XYZ_TO_RGB.to(lab), xyz * _WHITE.to(lab)[:, None, None]).clamp(0, 1)
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055).clamp(
-        0, 1
-    )
+    curve = 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055
+    return torch.where(linear <= 0.0031308, linear * 12.92, curve).clamp(0, 1)
 
 
 def colour_stats(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
-    """What a method wants to know of the colours inside `mask`: (B, K). Those of successive frames can be averaged.
+    """What a method compares of the colours of `pictures` (B, 3, H, W) inside `mask` (B, 1, H, W): (B, K).
 
-    "reinhard": mean and variance of each channel; "mkl": mean and covariance of all three; "none": nothing.
+    "reinhard": mean and variance of each channel of L*a*b* (K = 6); "mkl": mean and covariance of all three (K = 12);
+    "none": nothing (K = 0). Those of successive frames can be averaged.
     """
     if method == "none":
         return pictures.new_zeros(len(pictures), 0)
@@ -65,12 +67,10 @@ def colour_stats(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
 
 
 def transfer_colour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, strength: float = 1.0) -> Tensor:
-    """A patch (B, 3, S, S) in 0..1 of the `colour_stats` `own` (B, K), brought to the colour_stats `goal`.
+    """Bring a patch (B, 3, S, S) in 0..1 from its `own` `colour_stats` (B, K) to those of the `goal`.
 
-    `strength`: 0 leaves it as it is, 1 matches fully.
-
-    Spreads are changed by at most a half or a double: an open mouth or closed eyes change them for reasons that are
-    not light.
+    `strength`: 0 leaves it as it is, 1 matches fully. Spreads are changed by at most a half or a double: an open mouth
+    or closed eyes change them for reasons that are not light.
     """
     if strength == 0 or method == "none":
         return patch
@@ -82,7 +82,7 @@ def transfer_colour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, st
 
 
 def _stretch(own: Tensor, goal: Tensor) -> Tensor:
-    """Each channel's spread for itself, as a diagonal matrix (B, 3, 3), from variances (B, 3)."""
+    """The matrix (B, 3, 3) that changes each channel's spread for itself, from variances (B, 3)."""
     return torch.diag_embed(((goal + 1e-4) / (own + 1e-4)).sqrt().clamp(0.5, 2.0))
 
 

@@ -1,6 +1,6 @@
-"""What a face does, as a few measures of its landmarks: lids, lips, mouth corners, brows, and where the head turns.
+"""The expression of a face: a few measures of its landmarks (lids, lips, mouth corners, brows, where the head turns).
 
-The encoder learns to read them off the picture (`model.ModernNet`), so that they mean the same for both persons.
+The encoder learns to read them off the picture (`network.ModernNet`), so that they mean the same for both persons.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Points
 
-# Pairs of landmarks whose distance is measured. What the picture's left has, the right has next to it.
+Expressions = NDArray[np.float32]  # (N, MEASURES)
+
+# Pairs of mesh landmarks whose distance is measured: one on the picture's left, then its twin on the right.
 _PAIRS = (
     *((159, 145), (386, 374)),  # lids
     *((105, 159), (334, 386)),  # brows, from the upper lids
-    *((107, 133), (336, 362)),  # their inner ends, from the inner corners of the eyes
+    *((107, 133), (336, 362)),  # inner ends of the brows, from the inner corners of the eyes
     *((61, 0), (291, 0)),  # mouth corners, from the upper lip
-    *((61, 17), (291, 17)),  # and from the lower one
+    *((61, 17), (291, 17)),  # mouth corners, from the lower lip
     *((82, 87), (312, 317)),  # the lips apart, left and right
-    (13, 14),  # and in the middle
+    (13, 14),  # the lips apart, in the middle
     (61, 291),  # the mouth's width
 )
-_TWINS = 12  # the first so many come in pairs
+_TWINS = 12  # the first so many come in twos, left and right
 MEASURES = len(_PAIRS) + 2  # and how far the head nods and turns
-# The standard deviation of each in eight clips of speech, in shares of the face's height: so that all count alike.
+# Standard deviation of each measure in eight clips of speech, in thousandths of the face's height: all count alike.
 _USUAL = np.array([5, 5, 9, 9, 10, 10, 45, 45, 30, 30, 18, 18, 19, 29, 40, 200], np.float32) / 1000
-
-Expressions = NDArray[np.float32]
 
 
 def read_expression(landmarks: Points) -> Expressions:
@@ -40,7 +40,7 @@ def read_expression(landmarks: Points) -> Expressions:
 
 
 def mirrored(expressions: Expressions) -> Expressions:
-    """The measures (N, MEASURES) of the same faces in a mirror."""
+    """The measures (N, MEASURES) of faces as a mirror shows them: twins change places, the turn its sign."""
     order = [i ^ 1 if i < _TWINS else i for i in range(MEASURES)]
     return expressions[:, order] * np.where(np.arange(MEASURES) == MEASURES - 1, -1, 1).astype(np.float32)
 

@@ -1,12 +1,14 @@
 """The mask: which pixels of the aligned square are replaced (1) and which stay (0).
 
-The face area is the convex hull of the landmarks. Its edge is feathered *inwards*: the mask is 1 well inside
-the hull and reaches 0 on it, so nothing outside the face is touched and no edge shows.
+The face area is the convex hull of the landmarks. Its edge is feathered *inwards*: the mask is 1 well inside the hull
+and reaches 0 on it, so that nothing outside the face is touched and no edge shows. A network's own mask, which leaves
+out hands and microphones, is multiplied with it (`swap.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,15 +17,17 @@ from torch import Tensor
 
 from clearswap.core.align import Frame, Points
 
+Ramp = TypeVar("Ramp", Tensor, NDArray[np.float32])
+
 
 @dataclass(frozen=True)
 class MaskConfig:
     """How the face area is cut out.
 
     Attributes:
-        shrink: How far the hull is pulled in before feathering, as a share of the square's side.
-        feather: Width of the soft edge, inside the hull, as a share of the square's side.
-        learned: Whether hands and whatever else the network takes for something before the face stay in front.
+        shrink: How far the replaced area is pulled in from the face's outline, as a share of the square's side.
+        feather: Width of the replaced area's soft edge, inside the outline, as a share of the square's side.
+        learned: Leave hands, and whatever else the network takes for something before the face, in front.
     """
 
     shrink: float = 0.01
@@ -51,21 +55,24 @@ def only_face(face: Frame, landmarks: Points) -> Frame:
     return np.round(colour + soft * (face - colour)).astype(np.uint8)
 
 
-def decided(mask: Tensor) -> Tensor:
-    """A learned mask (B, 1, S, S) in 0..1, made surer of itself: nearly face is face, and edges are narrow."""
-    ramp = ((mask - 0.3) / 0.4).clamp(0, 1)
-    return ramp * ramp * (3 - 2 * ramp)
-
-
 def face_mask(landmarks: Points, size: int, config: MaskConfig) -> NDArray[np.float32]:
     """The feathered mask (size, size), 0..1, of the face whose `landmarks` are in pixels of the square.
 
-    The distance of a pixel to the hull's edge decides its weight, through a smoothstep whose slope is zero at
-    both ends: a linear ramp shows as two faint lines where it starts and stops.
+    The distance of a pixel to the hull's edge decides its weight.
     """
     area = hull(landmarks, size)
     area[[0, -1]] = 0  # a hull that leaves the square must still fade out inside it
     area[:, [0, -1]] = 0
     depth = cv2.distanceTransform(area, cv2.DIST_L2, cv2.DIST_MASK_5) / size
     ramp = np.clip((depth - config.shrink) / max(config.feather, 1e-6), 0, 1)
-    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return _smoothstep(ramp.astype(np.float32))
+
+
+def decided(mask: Tensor) -> Tensor:
+    """A learned mask (B, 1, S, S) in 0..1, made surer of itself: nearly face is face, and edges are narrow."""
+    return _smoothstep(((mask - 0.3) / 0.4).clamp(0, 1))
+
+
+def _smoothstep(ramp: Ramp) -> Ramp:
+    """A ramp (0..1) that begins and ends with no slope: a linear one shows as two faint lines where it does."""
+    return ramp * ramp * (3 - 2 * ramp)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clearswap.core.colour import LUMA
 from clearswap.core.losses import structural_similarity
 
 
@@ -90,7 +91,7 @@ def _steepest(slopes: Tensor, band: Tensor) -> Tensor:
 
 
 def _luma(faces: Tensor) -> Tensor:
-    weights = torch.tensor([0.299, 0.587, 0.114], device=faces.device)
+    weights = torch.tensor(LUMA, device=faces.device)
     return (faces * weights[:, None, None]).sum(1, keepdim=True)
 
 
