@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -23,7 +24,9 @@ from clearswap.disclosure.credentials import load_or_make
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.credentials_reader import read as read_provenance
 from clearswap.disclosure.mark import lay, pattern
-from clearswap.media.video import probe, read_frames
+from clearswap.media.remux import Remuxer
+from clearswap.media.video import TimeRange, probe, read_frames
+from clearswap.media.writer import EncodeConfig, Segments
 from clearswap.training import checkpoint
 
 Picture = NDArray[np.uint8]
@@ -209,6 +212,17 @@ def run(*arguments: str | Path, timeout: float = 300, cwd: Path | None = None, *
         stdin=subprocess.DEVNULL,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def rewrite(
+    source: Path, output: Path, config: EncodeConfig = EncodeConfig(), time_range: TimeRange = TimeRange()
+) -> Remuxer:
+    """Read a clip and write it again, seven frames at a time; what became of the sound and subtitles."""
+    with TemporaryDirectory() as folder:
+        segments = Segments(Path(folder), probe(source), config)
+        segments.length = 7
+        segments.write(read_frames(source, time_range=time_range))
+        return segments.join(output, time_range)
 
 
 def said_by(path: Path) -> Provenance:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clearswap.errors import FaceModelsMissing
-from clearswap.faces.face_models import SIDE, Embedding, chip
+from clearswap.faces.embedding import SIDE, Embedding, chip
 from clearswap.faces.tracker import TrackConfig, make_tracker
 from clearswap.media.video import read_frames
 from conftest import Footage
@@ -119,9 +119,7 @@ def test_one_picture_always_has_one_embedding(pictures: dict[str, list[Picture]]
 def test_weights_without_the_layers_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file's hash is checked before; this is for the reader of dlib's form itself."""
 
-    from clearswap.faces import face_models
-
     (tmp_path / "other.dat").write_bytes(b"something else")
-    monkeypatch.setattr(face_models, "find_weights", lambda _: tmp_path / "other.dat")
+    monkeypatch.setattr("clearswap.faces.embedding.find_weights", lambda _: tmp_path / "other.dat")
     with pytest.raises(FaceModelsMissing, match="is damaged; run: clearswap models install"):
         Embedding()

@@ -76,7 +76,7 @@ def test_clips_that_do_not_belong_together(clips: Path, tmp_path: Path, cli: Cli
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ("none.npz", "does not exist; leave --labels out"),
+        ("none.npz", "does not exist; leave `labels` out"),
         ("other size.npz", "The labels are for 8 frames of 800x200"),
         ("too short.npz", "The labels are for 2 frames of 400x400"),
         ("no shape.npz", "holds no labels that Clearswap can read"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -14,10 +15,10 @@ import pytest
 import clearswap
 from clearswap.core.align import Frame, Points, align, face_matrix
 from clearswap.faces.face_models import Detector, Mesh
-from clearswap.faces.faceset import INDEX, FaceRecord, read_faces, read_index
+from clearswap.faces.faceset import INDEX, FaceRecord, read_face, read_index
 from clearswap.faces.tracker import TrackConfig, Tracker, make_tracker, track
 from clearswap.media.files import read_picture
-from clearswap.media.video import read_frames
+from clearswap.media.video import probe, read_frames
 from conftest import Footage
 from makers import Ran, left_behind, pictures_of, psnr, save_picture
 
@@ -37,11 +38,12 @@ def man(footage: Footage, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["jwpIntro.mp4", "testMovie.mp4", "WolfgangLanger_Pexels.mp4", "single_face.mp4"])
 def test_finds_the_face_in_99_of_100_frames_of_real_clips(footage: Footage, tmp_path: Path, name: str) -> None:
-    found = clearswap.extract([footage(name)], tmp_path / "set")
+    every = 2 if name == "WolfgangLanger_Pexels.mp4" else 1  # 1080p
+    found = clearswap.extract([footage(name)], tmp_path / "set", config=clearswap.ExtractConfig(every=every))
     records = read_index(tmp_path / "set")
     assert found.faces == len(records) == found.frames - found.frames_without_face
     assert found.faces >= 0.99 * found.frames
-    assert found.frames == len(pictures_of(footage(name)))
+    assert found.frames == -(-probe(footage(name)).frames // every)
 
 
 @pytest.mark.parametrize("name", ["person_a.mp4", "person_b.mp4"])
@@ -54,22 +56,24 @@ def test_finds_the_face_in_98_of_100_frames_of_both_synthetic_people(
 
 @pytest.mark.parametrize("name", list(FACES_SEEN))
 def test_faces_appear_and_vanish_when_people_see_them_do(footage: Footage, name: str) -> None:
-    found = {frame.index for frame, faces in track(read_frames(footage(name)), make_tracker(TrackConfig())) if faces}
+    looked = range(40, 110) if name == "face_noface.mov" else range(66, 169)
+    frames = islice(read_frames(footage(name)), looked.start, looked.stop)
+    found = {frame.index for frame, faces in track(frames, make_tracker(TrackConfig())) if faces}
     first, last = FACES_SEEN[name][0], FACES_SEEN[name][-1]
-    wrong = found ^ set(FACES_SEEN[name])
+    wrong = found ^ (set(FACES_SEEN[name]) & set(looked))
     assert all(min(abs(index - first), abs(index - last)) <= 2 for index in wrong), sorted(wrong)
     assert len(wrong) <= 2, sorted(wrong)
 
 
 def test_a_clip_without_a_face_is_refused_in_words(footage: Footage, tmp_path: Path) -> None:
-    with pytest.raises(clearswap.InputError, match=r"No face was found in .*no_face\.mp4 \(95 frames\)"):
-        clearswap.extract([footage("no_face.mp4")], tmp_path / "set")
+    with pytest.raises(clearswap.InputError, match=r"No face was found in .*no_face\.mp4 \(19 frames\)"):
+        clearswap.extract([footage("no_face.mp4")], tmp_path / "set", config=clearswap.ExtractConfig(every=5))
     assert left_behind(tmp_path) == []
 
 
 def test_following_a_face_shakes_no_more_than_finding_it_anew(footage: Footage) -> None:
     """Anew: by a tracker that knows nothing of the frame before, so the detector's box starts every frame."""
-    pictures = pictures_of(footage("jwpIntro.mp4"))[:80]
+    pictures = pictures_of(footage("jwpIntro.mp4"))[:40]
     detector, mesh, config = Detector(), Mesh(), TrackConfig()
     follower = Tracker(config, detector, mesh)
     followed = jitter([follower(picture)[0].landmarks for picture in pictures])
@@ -89,11 +93,11 @@ def jitter(landmarks: Sequence[Points]) -> float:
 
 def test_every_picture_is_the_aligned_face_that_its_index_entry_describes(footage: Footage, man: Path) -> None:
     frames = pictures_of(footage("single_face.mp4"))
-    faces = read_faces(man)
-    assert [record.frame for record, _ in faces] == list(range(72))
-    for record, picture in faces[::9]:
+    records = read_index(man)
+    assert [record.frame for record in records] == list(range(72))
+    for record in records[::9]:
         aligned = align(frames[record.frame], np.array(record.matrix), 256)
-        assert psnr(aligned, picture) > 38  # what JPEG takes
+        assert psnr(aligned, read_face(man, record)) > 38  # what JPEG takes
         again = face_matrix(np.array(record.landmarks, np.float32), 256)
         assert np.allclose(again, record.matrix, atol=0.05)
 
@@ -135,16 +139,16 @@ def test_a_face_set_survives_deleted_pictures(man: Path, tmp_path: Path) -> None
             (copy / file.name).write_bytes(file.read_bytes())
     records = read_index(copy)
     assert [record.frame for record in records] == [i for i in range(72) if i % 10 not in (3, 7)]
-    assert len(read_faces(copy)) == len(records)
+    assert all(read_face(copy, record).shape == (256, 256, 3) for record in records)
 
 
 def test_every_takes_each_nth_frame(footage: Footage, tmp_path: Path) -> None:
     config = clearswap.ExtractConfig(every=10, size=128)
     found = clearswap.extract([footage("single_face.mp4")], tmp_path / "set", config=config)
     assert found.frames == 8
-    faces = read_faces(tmp_path / "set")
-    assert [record.frame for record, _ in faces] == [0, 10, 20, 30, 40, 50, 60, 70]
-    assert all(picture.shape == (128, 128, 3) for _, picture in faces)
+    records = read_index(tmp_path / "set")
+    assert [record.frame for record in records] == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert all(read_face(tmp_path / "set", record).shape == (128, 128, 3) for record in records)
 
 
 def test_smaller_faces_than_min_size_are_left_out(footage: Footage, tmp_path: Path) -> None:
@@ -205,7 +209,6 @@ def test_clips_of_the_same_name_do_not_overwrite_each_other(footage: Footage, tm
         save_picture(tmp_path / place / "face.png", frame)
     clearswap.extract([tmp_path / "one", tmp_path / "two"], tmp_path / "set")
     assert len({record.file for record in read_index(tmp_path / "set")}) == 2
-    assert len(read_faces(tmp_path / "set")) == 2
 
 
 def test_a_face_set_that_is_there_is_not_overwritten(footage: Footage, man: Path) -> None:
@@ -221,7 +224,7 @@ def test_the_command_takes_the_same_options(footage: Footage, tmp_path: Path, cl
     assert done.code == 0, done
     assert done.err == ""
     assert f"{output}: 4 faces from 4 frames; 0 frames had no face." in done.out
-    assert len(read_faces(output)) == 4
+    assert len(read_index(output)) == 4
 
 
 def test_progress_counts_up_to_the_number_of_frames(footage: Footage, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -95,17 +96,24 @@ def test_a_conversion_that_is_killed_leaves_no_half_output(model: Path, clip: Pa
     assert left_behind(folder) == ["out.mp4"]
 
 
+def with_short_segments(*arguments: str | Path) -> list[str]:
+    """The command line of `clearswap`, whose segments have 50 frames."""
+    code = "from clearswap.media.writer import Segments; Segments.length = 50; "
+    code += "from clearswap.cli.main import main; main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
 def test_a_conversion_that_is_killed_goes_on_and_comes_out_the_same(
     model: Path, demo_clips: Path, tmp_path: Path
 ) -> None:
-    """Three segments of 250 frames or less; killed until it is through, always going on."""
+    """Four segments of 50 frames; killed until it is through, always going on."""
     faces = [cv2.resize(face, (320, 240)) for face in pictures_of(demo_clips / "person_b.mp4")]
     clip = write_clip(
-        tmp_path / "clip.mp4", 620, size=(320, 240), sound="aac", picture=lambda i, _w, _h: faces[i % len(faces)]
+        tmp_path / "clip.mp4", 200, size=(320, 240), sound="aac", picture=lambda i, _w, _h: faces[i % len(faces)]
     )
     once, output, moments = tmp_path / "once.mp4", tmp_path / "out" / "out.mp4", random.Random(3)
-    assert run("convert", model, clip, "-o", once, "--to", "a").code == 0
-    arguments = command("convert", model, clip, "-o", output, "--to", "a", "--resume")
+    subprocess.run(with_short_segments("convert", model, clip, "-o", once, "--to", "a"), check=True)
+    arguments = with_short_segments("convert", model, clip, "-o", output, "--to", "a", "--resume")
     finished = 0
     for _ in range(2):
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -117,8 +125,8 @@ def test_a_conversion_that_is_killed_goes_on_and_comes_out_the_same(
         process.kill()
         process.wait()
         assert not output.exists()
-    done = run("convert", model, clip, "-o", output, "--to", "a", "--resume")
-    assert "going on with" in done.out
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "going on with" in done.stdout
     for one, other in zip(pictures_of(once), pictures_of(output), strict=True):
         assert np.array_equal(one, other)
     assert sound_packets(once) == sound_packets(output) == sound_packets(clip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,9 @@ from typing import Any
 import av
 import pytest
 
-import clearswap
 from clearswap import TimeRange
-from makers import Ran, cut_clip, run
+from makers import Ran, cut_clip, rewrite
 
-ANYONE = clearswap.SelectConfig(faces="largest")
 WORDS = "1\n00:00:00,100 --> 00:00:00,300\nHello\n\n2\n00:00:00,320 --> 00:00:00,440\nsecond\nline, \u00e4\n\n"
 CHAPTERS = [("One", 0, 240), ("Two", 240, 480)]  # milliseconds
 
@@ -65,28 +64,30 @@ def read(path: Path) -> tuple[list[tuple[int, int, str]], list[tuple[str, int, i
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_subtitles_and_chapters_stay(model: Path, clip: Path, tmp_path: Path, suffix: str) -> None:
+def test_subtitles_and_chapters_stay(clip: Path, tmp_path: Path, suffix: str) -> None:
     given = subtitled(clip, tmp_path / "in.mkv")
     out = tmp_path / f"out{suffix}"
-    clearswap.convert(model, given, out, to="a", select=ANYONE)
+    rewrite(given, out)
     words, chapters, language = read(out)
     assert words == [(100, 200, "Hello"), (320, 120, "second\nline, \u00e4")]
     assert chapters == CHAPTERS
     assert language == "ita"
     again = tmp_path / f"again{suffix}"  # from mov_text, packet for packet
-    clearswap.convert(model, out, again, to="a", select=ANYONE)
+    rewrite(out, again)
     assert read(again) == (words, chapters, language)
 
 
-def test_a_part_of_a_clip_has_those_of_that_part(model: Path, clip: Path, tmp_path: Path) -> None:
+def test_a_part_of_a_clip_has_those_of_that_part(clip: Path, tmp_path: Path) -> None:
     given = subtitled(clip, tmp_path / "in.mkv")
-    clearswap.convert(model, given, tmp_path / "out.mp4", to="a", select=ANYONE, time_range=TimeRange(0.2, 0.4))
+    rewrite(given, tmp_path / "out.mp4", time_range=TimeRange(0.2, 0.4))
     words, chapters, _ = read(tmp_path / "out.mp4")
     assert words == [(120, 120, "second\nline, \u00e4")]
     assert chapters == [("One", 0, 40), ("Two", 40, 200)]
 
 
-def test_subtitles_that_are_pictures_are_left_out_and_named(model: Path, clip: Path, tmp_path: Path) -> None:
+def test_subtitles_that_are_pictures_are_left_out_and_named(
+    model: Path, clip: Path, tmp_path: Path, cli: Callable[..., Ran]
+) -> None:
     given = tmp_path / "in.mkv"
     with av.open(str(clip)) as picture, av.open(str(given), "w") as out:
         stream: Any = out.add_stream_from_template(picture.streams.video[0])
@@ -99,7 +100,7 @@ def test_subtitles_that_are_pictures_are_left_out_and_named(model: Path, clip: P
         image.pts = image.dts = 100
         image.duration, image.time_base, image.stream = 200, Fraction(1, 1000), shown
         out.mux(image)
-    done: Ran = run("convert", model, given, "-o", tmp_path / "out.mp4", "--to", "a", "--faces", "largest")
+    done = cli("convert", model, given, "-o", tmp_path / "out.mp4", "--to", "a", "--faces", "largest")
     assert done.code == 0, done.err
     assert ".mp4 cannot hold subtitles of this kind (pgssub): they are left out" in " ".join(done.out.split())
     with av.open(str(tmp_path / "out.mp4")) as made:

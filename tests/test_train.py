@@ -19,7 +19,7 @@ from safetensors import safe_open
 import clearswap
 from clearswap import TrainConfig
 from clearswap.core.network import PRESETS
-from clearswap.faces.faceset import read_faces
+from clearswap.faces.faceset import read_index
 from clearswap.media.files import read_picture
 from clearswap.training import checkpoint
 from clearswap.training.log import COLUMNS, History, read_history
@@ -201,7 +201,7 @@ def test_a_face_set_of_two_is_enough_and_bigger_pictures_are_taken(faces_a: Path
     small.mkdir()
     for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl", faces_a / "consent.toml"]:
         (small / file.name).write_bytes(file.read_bytes())
-    assert len(read_faces(small)) == 2
+    assert len(read_index(small)) == 2
     done = clearswap.train(small, faces_a, tmp_path / "model", training=TrainConfig(iterations=1, batch=3))
     assert done.iterations == 1
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -25,6 +24,7 @@ from makers import (
     head_of_clip,
     pictures_of,
     psnr,
+    rewrite,
     scene,
     sound_packets,
     ticks_of,
@@ -33,14 +33,6 @@ from makers import (
 )
 
 RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(50)]
-
-
-def rewrite(source: Path, output: Path, config: EncodeConfig = EncodeConfig()) -> str:
-    """Read a clip and write it again, seven frames at a time; what became of the sound."""
-    with TemporaryDirectory() as folder:
-        segments = Segments(Path(folder), probe(source), config, length=7)
-        segments.write(read_frames(source))
-        return segments.join(output).sound
 
 
 def end_of(path: Path) -> Fraction:
@@ -116,7 +108,7 @@ def test_sound_is_copied_packet_for_packet(tmp_path: Path, codec: str, suffix: s
     source = write_clip(tmp_path / f"in{suffix}", 40, sound=codec)
     packets = sound_packets(source)
     assert len(packets) > 10
-    assert rewrite(source, tmp_path / f"out{output}") == "copied"
+    assert rewrite(source, tmp_path / f"out{output}").sound == "copied"
     assert sound_packets(tmp_path / f"out{output}") == packets
 
 
@@ -135,7 +127,7 @@ def sound_of(path: Path) -> list[av.Packet]:
 
 def test_sound_that_the_output_cannot_hold_is_encoded_anew_and_said_so(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.wmv", 50, codec="wmv2", sound="wmav2")
-    assert rewrite(source, tmp_path / "out.mp4") == "re-encoded"
+    assert rewrite(source, tmp_path / "out.mp4").sound == "re-encoded"
     before, after = samples_of(source), samples_of(tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
@@ -159,7 +151,7 @@ def test_sound_stays_in_step_and_complete_when_it_is_longer_than_the_picture(tmp
                 count += packet.stream.type == "video"
                 packet.stream = streams[packet.stream.index]
                 out.mux(packet)
-    assert rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4") == "copied"
+    assert rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4").sound == "copied"
     assert sound_packets(tmp_path / "out.mp4") == sound_packets(clip)
     assert probe(tmp_path / "out.mp4").frames == 25
 
@@ -176,13 +168,13 @@ def test_every_sound_track_is_kept(tmp_path: Path) -> None:
                 if packet.size:
                     packet.stream = track
                     out.mux(packet)
-    assert rewrite(tmp_path / "in.mkv", tmp_path / "out.mp4") == "copied"
+    assert rewrite(tmp_path / "in.mkv", tmp_path / "out.mp4").sound == "copied"
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert sorted(s.codec_context.codec.canonical_name for s in container.streams.audio) == ["aac", "mp3"]
 
 
 def test_no_sound_is_no_sound(tmp_path: Path) -> None:
-    assert rewrite(write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4") == "none"
+    assert rewrite(write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4").sound == "none"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +316,8 @@ def test_only_whole_segments_are_left_by_an_error_and_writing_goes_on_after_them
 
     work.mkdir()
     for fails, whole in ((3, 0), (10, 7), (22, 21)):
-        segments = Segments(work, probe(source), EncodeConfig(), length=7)
+        segments = Segments(work, probe(source), EncodeConfig())
+        segments.length = 7
         with pytest.raises(ZeroDivisionError):
             segments.write(islice(frames(fails), segments.frames, None))
         assert segments.frames == whole

@@ -31,7 +31,7 @@ from clearswap.evaluation.sampling import (
     pasted,
 )
 from clearswap.evaluation.scores import FIGURES, Figure, Ground, Outcome, Sampled, as_tensor, score
-from clearswap.faces.face_models import Embedding, chip
+from clearswap.faces.embedding import Embedding, chip
 from clearswap.faces.faceset import read_face, read_index
 from clearswap.faces.tracker import TrackConfig
 from clearswap.media.atomic import atomic_file

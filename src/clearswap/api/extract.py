@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import numpy as np
 
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
-from clearswap.faces.face_models import Detector, Mesh
+from clearswap.faces.face_models import load_face_finder
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, track
 from clearswap.media.atomic import atomic_folder
@@ -70,7 +70,7 @@ def extract(
     A face set is a folder of pictures. Look through it afterwards and delete what does not belong: other people,
     blurred faces, hands over the face. A few hundred varied faces are enough to begin with.
 
-    Where labels lie beside a clip (CLIP.labels.npz), each face that something covers gets a mask.
+    Where labels lie next to a clip (CLIP.labels.npz), each face that something covers gets a mask.
 
     Args:
         inputs: Videos, pictures, or folders of either.
@@ -85,46 +85,57 @@ def extract(
         FaceModelsMissing: The face models are not installed.
     """
     sources = list_inputs([Path(given) for given in inputs])
-    lengths = {source: count_frames(source) for source in sources}
-    detector, mesh = Detector(size=tracking.detect_size, threshold=tracking.threshold), Mesh()
+    lengths = [-(-count_frames(source) // config.every) for source in sources]
+    networks = load_face_finder(detect_size=tracking.detect_size, threshold=tracking.threshold)
     faces = frames = empty = 0
     with atomic_folder(Path(output)) as folder, (folder / INDEX).open("w", encoding="utf-8") as index:
-        for number, source in enumerate(sources):
-            found = _faces_of(source, Tracker(tracking, detector, mesh), config)
-            name = _clip_name(source, sources[:number])
-            covered = Occluders([source], None)
-            cut = partial(_cut_out, folder=folder, name=name, source=source, size=config.size, covered=covered)
-            with closing(found), closing(map_ahead(cut, found)) as made:
-                for done, new in enumerate(made, 1):
-                    faces, frames, empty = faces + len(new), frames + 1, empty + (not new)
-                    write_index(index, new)
-                    total = -(-lengths[source] // config.every)
+        for number, (source, total) in enumerate(zip(sources, lengths, strict=True)):
+            same = sum(other.stem == source.stem for other in sources[:number])
+            name = f"{source.stem}-{same + 1}" if same else source.stem
+            cut = partial(
+                _cut_out, folder=folder, name=name, source=source, config=config, covered=Occluders([source], None)
+            )
+            decoded = ahead(read_source(source, every=config.every))
+            with (
+                closing(ahead(track(decoded, Tracker(tracking, *networks)))) as found,
+                closing(map_ahead(cut, found)) as made,
+            ):
+                for done, records in enumerate(made, 1):
+                    write_index(index, records)
+                    frames += 1
+                    faces += len(records)
+                    empty += not records
                     on_progress(Progress(f"extract {source.name}", done, total, values={"faces": faces}))
         if not faces:
-            raise InputError(f"No face was found in {_some_names(sources)} ({frames} frames); try other footage.")
+            more = f" and {len(sources) - 3} more" * (len(sources) > 3)
+            names = ", ".join(str(source) for source in sources[:3]) + more
+            raise InputError(f"No face was found in {names} ({frames} frames); try other footage.")
     return ExtractResult(faces, frames, empty)
 
 
-def _faces_of(source: Path, tracker: Tracker, config: ExtractConfig) -> Generator[tuple[VideoFrame, list[Face]]]:
-    with closing(ahead(track(ahead(read_source(source, every=config.every)), tracker))) as found:
-        for frame, faces in found:
-            yield frame, faces if config.faces == "all" else faces[:1]
-
-
 def _cut_out(
-    found: tuple[VideoFrame, list[Face]], *, folder: Path, name: str, source: Path, size: int, covered: Occluders
+    found: tuple[VideoFrame, list[Face]],
+    *,
+    folder: Path,
+    name: str,
+    source: Path,
+    config: ExtractConfig,
+    covered: Occluders,
 ) -> list[FaceRecord]:
     """Align and save the faces of one frame, with masks of what is known to cover them."""
     frame, faces = found
-    hidden = covered(frame.index, *frame.picture.shape[:2]) if faces else None
+    size = config.size
+    if config.faces == "largest":
+        faces = faces[:1]
+    occluder = covered(frame.index, *frame.picture.shape[:2]) if faces else None
     records: list[FaceRecord] = []
     for rank, face in enumerate(faces):
         matrix = face_matrix(face.landmarks, size)
         aligned = align(frame.picture, matrix, size)
         file = f"{name}_{frame.index:06d}{f'_{rank + 1}' if rank else ''}.jpg"
         (folder / file).write_bytes(encode_picture(aligned, ".jpg"))
-        if hidden is not None and hidden.any():
-            free = cv2.warpAffine(255 - 255 * hidden, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=255)
+        if occluder is not None and occluder.any():
+            free = cv2.warpAffine(255 - 255 * occluder, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=255)
             mask = np.asarray(np.dstack([free] * 3), np.uint8)
             (folder / mask_of(file)).write_bytes(encode_picture(mask, ".png"))
         records.append(
@@ -149,14 +160,3 @@ def sharpness(aligned: Frame) -> float:
     quarter = len(aligned) // 4
     grey = cv2.cvtColor(aligned[quarter:-quarter, quarter:-quarter], cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(grey, cv2.CV_32F).std())
-
-
-def _clip_name(source: Path, earlier: Sequence[Path]) -> str:
-    """The start of the pictures' names; clips of the same name get a number."""
-    same = sum(other.stem == source.stem for other in earlier)
-    return source.stem if not same else f"{source.stem}-{same + 1}"
-
-
-def _some_names(sources: Sequence[Path]) -> str:
-    names = ", ".join(str(source) for source in sources[:3])
-    return names if len(sources) <= 3 else f"{names} and {len(sources) - 3} more"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import pixel_scale
-from clearswap.faces.face_models import Embedding
+from clearswap.faces.embedding import Embedding
 from clearswap.faces.faceset import read_index, spread
 from clearswap.faces.pose import Gap, Poses, gap, mouth_opening, plot_poses, rough_pose, variety
 from clearswap.faces.selection import SAME, average, embeddings, strangers

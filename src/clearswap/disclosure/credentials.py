@@ -16,7 +16,7 @@ import io
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import pairwise
@@ -34,7 +34,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from clearswap.disclosure.consent import of_model, public
 from clearswap.disclosure.credentials_reader import OFFLINE, OTHER, SWAP, kind_of, sidecar_of
 from clearswap.errors import OutputError
-from clearswap.media.atomic import atomic_files, output_errors
+from clearswap.media.atomic import atomic_file, output_errors
 from clearswap.training import checkpoint
 
 _C2PA_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # the key usage that C2PA readers look for
@@ -170,8 +170,9 @@ def _renew(place: Path) -> None:
         "chain": _pem(leaf) + _pem(root),
     }
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with atomic_files(*[place / f"{name}.pem" for name in texts]) as partials:
-        for partial, text in zip(partials, texts.values(), strict=True):
+    with ExitStack() as files:  # all are written before the first appears
+        for name, text in texts.items():
+            partial = files.enter_context(atomic_file(place / f"{name}.pem"))
             partial.chmod(0o600)
             partial.write_text(text)
 
@@ -349,9 +350,15 @@ def has_sidecar(output: Path) -> bool:
 
 @contextmanager
 def signed_file(output: Path) -> Generator[Path]:
-    """Like `atomic_file`, for a file that `sign` writes: it appears with what lies beside it, or neither does."""
-    with atomic_files(*[sidecar_of(output)] * has_sidecar(output), output) as partials:
-        yield partials[-1]
+    """Like `atomic_file`, for a file that `sign` writes: its sidecar, if there is one, appears just before it."""
+    with atomic_file(output) as partial:
+        sidecar = sidecar_of(partial)
+        try:
+            yield partial
+            if sidecar.exists():
+                sidecar.replace(sidecar_of(output))
+        finally:
+            sidecar.unlink(missing_ok=True)
 
 
 def sign(unsigned: Path, signed: Path, original: Path, signer: Signer, statement: Statement) -> None:

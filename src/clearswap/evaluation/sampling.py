@@ -20,7 +20,8 @@ from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.errors import InputError
 from clearswap.evaluation.motion import read_motion
-from clearswap.faces.face_models import Detector, Iris, Mesh, chip
+from clearswap.faces.embedding import chip
+from clearswap.faces.face_models import Detector, Iris, Mesh
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, followed
 from clearswap.media.pipeline import ahead
 from clearswap.media.video import VideoFrame, probe, read_frames

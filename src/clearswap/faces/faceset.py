@@ -1,7 +1,7 @@
 """A face set: a plain folder of aligned face pictures and one index file, `index.jsonl`.
 
-The pictures may be looked at, sorted and deleted by hand in any file manager: the index is keyed by file name,
-and entries without a picture are passed over. Each line of the index is one face:
+The pictures may be looked at, sorted and deleted by hand in any file manager: the index is keyed by file name, and
+entries without a picture are passed over. Each line of the index is one face:
 
     {"file": "clip_000012.jpg", "source": "clip.mp4", "frame": 12, "time": 0.4, "box": [l, t, r, b],
      "matrix": [[a, b, c], [d, e, f]], "score": 0.99, "sharpness": 41.2, "size": 256, "landmarks": [[x, y], ...]}
@@ -10,9 +10,9 @@ and entries without a picture are passed over. Each line of the index is one fac
 
 `consent.toml` says who the set shows and on what basis the footage is used (`disclosure/consent.py`).
 
-Remuxer a picture may lie its mask, `clip_000012.mask.png`: grey, of the same size, black where something (a hand, a
-microphone) is before the face and white elsewhere. Training then learns nothing from what is black, and what to leave
-out in a swap. `extract` writes masks of clips that have labels; any tool for segmenting pictures can make more.
+A picture may have a mask, `clip_000012.mask.png`: grey, of the same size, black where something (a hand, a microphone)
+covers the face and white elsewhere. Training learns nothing from what is black, and what to leave out in a swap.
+`extract` writes the masks of clips that have labels; any tool for segmenting pictures can make more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Matrix, Points, transform
+from clearswap.core.align import Frame, Points, transform
 from clearswap.errors import FacesetError, InputError
 from clearswap.media.files import PICTURE_SUFFIXES, read_picture
 
@@ -36,7 +36,7 @@ INDEX = "index.jsonl"
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """What the index knows of one picture."""
+    """One face of the set: a line of the index."""
 
     file: str
     source: str
@@ -51,12 +51,11 @@ class FaceRecord:
 
     def aligned_landmarks(self) -> Points:
         """The landmarks (468, 2) in pixels of the picture."""
-        matrix: Matrix = np.array(self.matrix)
-        return transform(self.landmarks, matrix)
+        return transform(self.landmarks, np.array(self.matrix))
 
 
 def write_index(file: TextIO, records: Iterable[FaceRecord]) -> None:
-    """Append `records` to an index; the faces of one frame at a time, so that memory does not grow with a video."""
+    """Append `records` to an index."""
     for record in records:
         points = np.round(record.landmarks.astype(np.float64), 2).tolist()
         file.write(json.dumps(vars(record) | {"landmarks": points}, ensure_ascii=False) + "\n")
@@ -73,8 +72,9 @@ def require_faceset(folder: Path) -> Path:
 
 
 def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
-    """The entries whose pictures are still there, in the order of the index. Raises `FacesetError`, also when there
-    are fewer than `at_least`.
+    """The entries whose pictures are still there, in the order of the index.
+
+    Raises `FacesetError`, also when there are fewer than `at_least`.
     """
     index = require_faceset(folder)
     present = {path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
@@ -98,14 +98,14 @@ def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
 
 
 def spread(records: list[FaceRecord], most: int) -> list[FaceRecord]:
-    """At most so many of the faces, evenly spread."""
+    """At most `most` of the faces, evenly spread."""
     places: list[float] = np.linspace(0, len(records) - 1, min(most, len(records))).round().tolist()
     return [records[int(place)] for place in places]
 
 
 def read_face(folder: Path, record: FaceRecord) -> Frame:
     """The picture (S, S, 3) of one face. Raises `FacesetError`."""
-    return _read_own(folder / record.file)
+    return _read_picture(folder / record.file)
 
 
 def mask_of(file: str) -> str:
@@ -118,16 +118,11 @@ def read_mask(folder: Path, record: FaceRecord, side: int) -> NDArray[np.uint8] 
     path = folder / mask_of(record.file)
     if not path.is_file():
         return None
-    return np.asarray(cv2.resize(_read_own(path)[..., 0], (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(_read_picture(path)[..., 0], (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _read_own(path: Path) -> Frame:
+def _read_picture(path: Path) -> Frame:
     try:
         return read_picture(path)
     except InputError as error:
         raise FacesetError(f"{error} Delete it from the face set.") from error
-
-
-def read_faces(folder: Path, *, at_least: int = 2) -> list[tuple[FaceRecord, Frame]]:
-    """Every face of the set with its picture (S, S, 3). Raises `FacesetError` when there are too few."""
-    return [(record, read_face(folder, record)) for record in read_index(folder, at_least=at_least)]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
-from clearswap.faces.face_models import Detector, Embedding, Mesh, chip
+from clearswap.faces.embedding import Embedding, chip
+from clearswap.faces.face_models import Detector, Mesh
 from clearswap.faces.selection import Role, SelectConfig, WhichFaces
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, followed
 from clearswap.faces.tracks import Tracks, TrackWriter

@@ -2,7 +2,7 @@
 
 Who of the people in a clip is replaced: the person that the model was trained on, everybody, or the largest face.
 
-Whose face it is, the distance of embeddings says (`faces/face_models.py`). One look may err, on a profile or a hand;
+Whose face it is, the distance of embeddings says (`faces/embedding.py`). One look may err, on a profile or a hand;
 so a track is decided as a whole, by its median, once for all its frames. Only where faces cross may a track change over
 from one person to another: then the looks of all after the change say so, and each part is decided by itself.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Points
 from clearswap.core.network import Side
-from clearswap.faces.face_models import Embedding, chip
+from clearswap.faces.embedding import Embedding, chip
 from clearswap.faces.faceset import FaceRecord, read_face
 from clearswap.faces.tracks import Track, Tracks
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: everything is written beside its final place and renamed at the end."""
+"""Files and folders appear complete or not at all: each is written under another name and renamed at the end."""
 
 from __future__ import annotations
 
@@ -37,51 +37,37 @@ def output_errors(path: Path) -> Generator[None]:
 
 
 def partial_of(path: Path) -> Path:
-    """Where `path` is being written before it is whole; hidden, in the same folder, with the same suffix."""
+    """Where `path` is being written until it is complete: hidden, in the same folder, with the same suffix."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Generator[Path]:
-    """Yield a path to write to; when the block ends well the file is renamed to `path`, else it is removed."""
-    with atomic_files(path) as (partial,):
-        yield partial
+    """Yield a path to write to. When the block ends well, that file is renamed to `path`; else it is removed.
 
-
-@contextmanager
-def atomic_files(*paths: Path) -> Generator[list[Path]]:
-    """The same for files that belong together: all appear, one after the other, or none; but for the last, those to
-    which nothing was written do not. Errors name the last.
+    Missing folders are made. Raises `OutputError`, before the block where the place cannot be written at all.
     """
-    partials = [partial_of(path) for path in paths]
-    appeared: list[Path] = []
-    with output_errors(paths[-1]):
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+    partial = partial_of(path)
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
         try:
-            for partial in partials:
-                partial.touch()  # a place that cannot be written is found out before the work, not after
-            yield partials
-            for partial in partials:
-                _to_disk(partial)
-            for partial, path in zip(partials, paths, strict=True):
-                if path == paths[-1] or partial.stat().st_size:
-                    partial.replace(path)
-                    appeared.append(path)
-        except OSError:
-            for path in appeared:
-                path.unlink(missing_ok=True)
-            raise
+            partial.touch()  # a place that cannot be written is found out before the work, not after
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
         finally:
-            for partial in partials:
-                partial.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Generator[Path]:
-    """The same for a folder. Raises `OutputError` when `path` is there already and holds anything."""
+    """Yield a folder to fill. When the block ends well, it is renamed to `path`; else it is removed.
+
+    Raises `OutputError`, also where `path` is a file or a folder that holds anything.
+    """
     partial = path.with_name(f".{path.name}.partial")
     with output_errors(path):
         if path.is_file():
@@ -97,8 +83,3 @@ def atomic_folder(path: Path) -> Generator[Path]:
             partial.replace(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -1,12 +1,4 @@
-"""MarkReading and writing single pictures, whatever their name, kind or depth.
-
-Inputs as people give them: videos, pictures, and folders of either.
-
-Labels: a file beside a clip that says where something covers the face, `CLIP.labels.npz` beside `CLIP.mp4`.
-
-`occluder` holds one bit for each pixel of each frame, packed by `numpy.packbits`, and `mask_shape` the frames,
-height and width. The synthetic people's clips (people/README.md) have such files, with more in them.
-"""
+"""Files as people give them: pictures of every kind and depth, folders of pictures and videos, and occluder labels."""
 
 from __future__ import annotations
 
@@ -26,6 +18,12 @@ from clearswap.media.atomic import output_errors
 from clearswap.media.video import VideoFrame, probe, read_frames
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
+)
+
+
+# Pictures
 
 
 def is_picture(path: Path) -> bool:
@@ -34,11 +32,11 @@ def is_picture(path: Path) -> bool:
 
 
 def read_picture(path: Path) -> Frame:
-    """A picture as (H, W, 3) RGB bytes: grey is spread to three channels, 16 bits become 8, transparency is
-    left out, and a phone's turn (EXIF) is applied. Raises `InputError`.
+    """Read a picture as (H, W, 3) RGB bytes, turned upright as its EXIF says. Raises `InputError`.
+
+    Grey is spread to three channels, 16 bits become 8, transparency is left out.
     """
-    picture = _decode(path, cv2.IMREAD_COLOR_RGB)
-    return np.ascontiguousarray(picture, np.uint8)
+    return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def read_alpha(path: Path) -> NDArray[np.uint8] | None:
@@ -81,9 +79,7 @@ def _decode(path: Path, mode: int) -> MatLike:
     return picture
 
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
-)
+# Inputs: videos, pictures, and folders of either
 
 
 def list_inputs(inputs: Sequence[Path]) -> list[Path]:
@@ -94,21 +90,23 @@ def list_inputs(inputs: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for given in inputs:
         try:
-            files += _files_of(given)
+            if given.is_dir():
+                found = sorted(path for path in given.iterdir() if _is_input(path))
+                if not found:
+                    raise InputError(f"{given} holds no picture and no video; choose another folder.")
+                files += found
+            elif given.exists():
+                files.append(given)
+            else:
+                raise InputError(f"{given} does not exist; check the name.")
         except OSError as error:  # no permission, a name that is too long
             raise InputError(f"{given} cannot be opened ({error.strerror}).") from error
     return files
 
 
-def _files_of(given: Path) -> list[Path]:
-    if given.is_dir():
-        found = sorted(path for path in given.iterdir() if _is_source(path))
-        if not found:
-            raise InputError(f"{given} holds no picture and no video; choose another folder.")
-        return found
-    if not given.exists():
-        raise InputError(f"{given} does not exist; check the name.")
-    return [given]
+def _is_input(path: Path) -> bool:
+    known = path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES
+    return known and path.is_file() and not path.name.startswith(".")
 
 
 def pair_outputs(source: Path, output: Path) -> list[tuple[Path, Path]]:
@@ -118,14 +116,11 @@ def pair_outputs(source: Path, output: Path) -> list[tuple[Path, Path]]:
     """
     files = list_inputs([source])
     with output_errors(output):
-        if source.is_dir():
-            if output.is_file():
-                raise OutputError(f"{output} is a file; a folder of inputs needs a folder as output.")
-            pairs = [(file, output / file.name) for file in files]
-        else:
-            if output.is_dir():
-                raise OutputError(f"{output} is a folder; give the output a file name, such as {output / source.name}.")
-            pairs = [(source, output)]
+        if source.is_dir() and output.is_file():
+            raise OutputError(f"{output} is a file; a folder of inputs needs a folder as output.")
+        if output.is_dir() and not source.is_dir():
+            raise OutputError(f"{output} is a folder; give the output a file name, such as {output / source.name}.")
+        pairs = [(file, output / file.name if source.is_dir() else output) for file in files]
         for given, wanted in pairs:
             if given.resolve() == wanted.resolve():
                 raise OutputError(f"{wanted} is the input itself; choose another output.")
@@ -135,50 +130,54 @@ def pair_outputs(source: Path, output: Path) -> list[tuple[Path, Path]]:
 
 
 def count_frames(source: Path) -> int:
-    """How many frames a file holds; a picture holds one. Raises `InputError` for a file that is not whole."""
+    """How many frames a file holds; a picture holds one. Raises `InputError` for a file that is not complete."""
     return 1 if is_picture(source) else probe(source).frames
 
 
 def read_source(source: Path, *, every: int = 1) -> Iterator[VideoFrame]:
-    """The frames of a video, or the one frame of a picture."""
+    """Yield the frames of a video, or the one frame of a picture. Raises `InputError`."""
     if is_picture(source):
         yield VideoFrame(read_picture(source), index=0, pts=0, duration=0, time=0.0)
     else:
         yield from read_frames(source, every=every)
 
 
-def _is_source(path: Path) -> bool:
-    known = is_picture(path) or path.suffix.lower() in VIDEO_SUFFIXES
-    return known and path.is_file() and not path.name.startswith(".")
+# Occluder labels: where something covers the face
 
 
 class Occluders:
-    """Where something covers the face, frame by frame; nowhere when there are no labels."""
+    """Says where something covers the face, frame by frame, from the file `CLIP.labels.npz` of `CLIP.mp4`.
+
+    Its `mask_shape` holds the number of frames, height and width, and its `occluder` one bit for each pixel of each
+    frame, packed by `numpy.packbits`. The clips of synthetic people (people/README.md) have such files, with more in
+    them. Without labels nothing is covered.
+    """
 
     def __init__(self, clips: list[Path], labels: Path | None) -> None:
-        """Read `labels`, or else what lies beside the first of `clips` that has labels. Raises `InputError`."""
+        """Read `labels`, or else the file of the first of `clips` that has one. Raises `InputError`."""
         self._bits: NDArray[np.uint8] | None = None
         if labels is not None and not labels.is_file():
-            raise InputError(f"{labels} does not exist; leave --labels out or give the labels of {clips[0]}.")
-        beside = [clip.with_suffix(".labels.npz") for clip in clips]
-        path = labels or next((path for path in beside if path.is_file()), None)
+            raise InputError(f"{labels} does not exist; leave `labels` out or give those of {clips[0]}.")
+        usual = (clip.with_suffix(".labels.npz") for clip in clips)
+        path = labels or next((path for path in usual if path.is_file()), None)
         if path is None:
             return
         try:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 if "occluder" in file:
-                    bits, shape = np.asarray(file["occluder"], np.uint8), tuple(int(n) for n in file["mask_shape"])
-                    if len(shape) != 3 or 8 * bits.size < np.prod(shape):
+                    self._bits = np.asarray(file["occluder"], np.uint8)
+                    self._shape = tuple(int(n) for n in file["mask_shape"])
+                    if len(self._shape) != 3 or 8 * self._bits.size < np.prod(self._shape):
                         raise ValueError("fewer pixels than it says")
-                    self._bits, self._shape = bits, shape
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(
                 f"{path} holds no labels that Clearswap can read; leave it out or make it anew."
             ) from error
 
     def __call__(self, index: int, height: int, width: int) -> NDArray[np.uint8] | None:
-        """The mask (height, width) of frame `index`, 1 where the face is covered. Raises `InputError` where the labels
-        belong to another clip.
+        """The mask (height, width) of frame `index`, 1 where the face is covered; None without labels.
+
+        Raises `InputError` where the labels belong to another clip.
         """
         if self._bits is None:
             return None

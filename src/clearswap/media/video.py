@@ -1,8 +1,8 @@
-"""MarkReading video: frames as upright RGB pictures with their times. PyAV does the decoding."""
+"""Reading video: frames as upright RGB pictures with their times. PyAV does the decoding."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,19 +92,14 @@ def open_video(path: Path) -> Generator[InputContainer]:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Read what the video is, and walk through its packets (without decoding: about 10 µs each) to see that
-    the file is whole. Raises `InputError` when it is cut short or holds no frame.
+    """Read what a video is, and check that it is complete.
+
+    Raises `InputError` when the file cannot be read, is cut short, or holds no frame.
     """
     with open_video(path) as container:
-        stream = container.streams.video[0]
-        packets, hidden, end = _count_packets(container, path)
-        held_back = container.format.name == "avi"  # whose header may count a frame that the encoder held back
-        promised = max(0, stream.frames - held_back)
-        seconds = _promised_seconds(container)
-        if packets < promised or (not promised and seconds and end < 0.9 * seconds - 1.0):
-            share = f"{packets} of its {promised} frames" if promised else f"{end:.1f} of its {seconds:.1f} seconds"
-            raise InputError(f"{path} is cut short: it holds {share}; copy it again.")
+        frames = _count_frames(container, path)
         container.seek(0)
+        stream = container.streams.video[0]
         try:
             first = next(container.decode(stream), None)
         except FFmpegError as error:
@@ -119,7 +114,7 @@ def probe(path: Path) -> VideoInfo:
             height=first.width if turned else first.height,
             rate=stream.average_rate or stream.guessed_rate or Fraction(25),
             time_base=stream.time_base or Fraction(1, 90000),
-            frames=packets - hidden,
+            frames=frames,
             pix_fmt=first.format.name,
             colorspace=int(context.colorspace),
             color_range=int(context.color_range),
@@ -128,12 +123,40 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def read_frames(path: Path, *, every: int = 1, time_range: TimeRange = TimeRange()) -> Iterator[VideoFrame]:
-    """Yield each `every`-th frame of a part of a video, upright. Raises `InputError` where it cannot be decoded.
+def _count_frames(container: InputContainer, path: Path) -> int:
+    """How many frames are shown, counted by their packets, without decoding: about 10 µs each.
 
-    One reformatter serves the whole clip: PyAV's own `to_ndarray` makes a new colour converter for each frame.
+    Raises `InputError` where there are fewer than the file's header promises.
     """
-    to_rgb = VideoReformatter()
+    stream = container.streams.video[0]
+    packets, hidden, end = 0, 0, 0.0  # hidden: decoded but not shown, since an edit cut them off
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                packets += 1
+                hidden += packet.is_discard
+                last = (packet.pts or packet.dts or 0) + (packet.duration or 0)
+                end = max(end, float(last * (packet.time_base or 0)))
+    except FFmpegError as error:
+        raise InputError(
+            f"{path} is cut short or damaged after frame {packets} ({error.strerror}); copy it again."
+        ) from error
+    # an AVI's header may count a frame that the encoder held back
+    promised = max(0, stream.frames - (container.format.name == "avi"))
+    seconds = (container.duration or 0) / av.time_base
+    if packets < promised:
+        raise InputError(f"{path} is cut short: it holds {packets} of its {promised} frames; copy it again.")
+    if not promised and end < 0.9 * seconds - 1.0:  # the sound may well be somewhat longer
+        raise InputError(f"{path} is cut short: it holds {end:.1f} of its {seconds:.1f} seconds; copy it again.")
+    return packets - hidden
+
+
+def read_frames(path: Path, *, every: int = 1, time_range: TimeRange = TimeRange()) -> Iterator[VideoFrame]:
+    """Yield each `every`-th frame of a part of a video, upright.
+
+    Raises `InputError` where it cannot be decoded.
+    """
+    to_rgb = VideoReformatter()  # one for the clip: PyAV's own `to_ndarray` makes one for each frame
     index = -1
     with open_video(path) as container:
         stream = container.streams.video[0]
@@ -154,36 +177,47 @@ def read_frames(path: Path, *, every: int = 1, time_range: TimeRange = TimeRange
 
 
 def read_spread(path: Path, count: int) -> Iterator[VideoFrame]:
-    """Yield about `count` upright frames that are spread over a video: key frames where there are enough, for they need
-    no others to be decoded. Raises `InputError`; a video that is damaged somewhere gives what comes before.
+    """Yield about `count` upright frames that are spread over a video, quickly.
+
+    Where there are enough key frames, these are taken, which need no other frame to be decoded. A video that is
+    damaged somewhere gives what comes before. Raises `InputError`.
     """
     to_rgb = VideoReformatter()
     with open_video(path) as container:
         stream = container.streams.video[0]
-        packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.pts is not None]
+        packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.pts is not None]
         if not packets:
             raise InputError(f"{path} holds no frame; copy it again.")
-        first, last = min(packets)[0], max(packets)[0]
-        keys = sorted(pts for pts, key in packets if key) or [first]
-        wanted = sorted({first + round((i + 0.5) / count * (last - first)) for i in range(count)})
-        base, shown = float(stream.time_base or 0), first - 1
-        container.seek(keys[0], stream=stream)
-        frames = container.decode(stream)
-        for index, time in enumerate(wanted):
-            key = keys[max(0, bisect_right(keys, time) - 1)]
-            if key > shown:
-                container.seek(key, stream=stream)
-                frames, time = container.decode(stream), key
-            try:
-                frame = next((one for one in frames if one.pts is not None and shown < one.pts >= time), None)
-            except FFmpegError as error:
-                if shown >= first:
+        pts = sorted(time for time, _ in packets)
+        keys = sorted(time for time, is_key in packets if is_key) or pts[:1]
+        frames: Iterator[av.VideoFrame] = iter(())
+        index = 0
+        try:
+            for index, time in enumerate(_spread_times(pts, keys, count)):
+                if time in keys:
+                    container.seek(time, stream=stream)
+                    frames = container.decode(stream)
+                frame = next((f for f in frames if f.pts is not None and f.pts >= time), None)
+                if frame is None or frame.pts is None:
                     return
+                seconds = frame.pts * float(stream.time_base or 0)
+                yield VideoFrame(_upright(frame, to_rgb), index, frame.pts, frame.duration or 0, seconds)
+        except FFmpegError as error:
+            if index == 0:
                 raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
-            if frame is None or frame.pts is None:
-                return
-            shown = frame.pts
-            yield VideoFrame(_upright(frame, to_rgb), index, shown, frame.duration or 0, shown * base)
+
+
+def _spread_times(pts: list[int], keys: list[int], count: int) -> list[int]:
+    """`count` of the frame times `pts`, evenly spread; each is moved back to its key frame unless that is taken."""
+    chosen: list[int] = []
+    for i in range(count):
+        time = pts[0] + round((i + 0.5) / count * (pts[-1] - pts[0]))
+        key = keys[max(0, bisect_right(keys, time) - 1)]
+        if not chosen or key > chosen[-1]:
+            chosen.append(key)
+        elif (following := pts[bisect_left(pts, time)]) > chosen[-1]:
+            chosen.append(following)
+    return chosen
 
 
 def _upright(frame: av.VideoFrame, to_rgb: VideoReformatter) -> Frame:
@@ -191,27 +225,3 @@ def _upright(frame: av.VideoFrame, to_rgb: VideoReformatter) -> Frame:
     if frame.rotation:  # counterclockwise, as np.rot90 turns
         picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
     return picture
-
-
-def _count_packets(container: InputContainer, path: Path) -> tuple[int, int, float]:
-    """How many packets of the first video stream there are, how many of them are decoded but not shown (what an
-    edit cut off), and at which second the last one ends.
-    """
-    stream = container.streams.video[0]
-    count, hidden, end = 0, 0, 0.0
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                count, hidden = count + 1, hidden + packet.is_discard
-                last = (packet.pts or packet.dts or 0) + (packet.duration or 0)
-                end = max(end, float(last * (packet.time_base or 0)))
-    except FFmpegError as error:
-        raise InputError(
-            f"{path} is cut short or damaged after frame {count} ({error.strerror}); copy it again."
-        ) from error
-    return count, hidden, end
-
-
-def _promised_seconds(container: InputContainer) -> float:
-    """The length that the file's header states, or 0 where it states none."""
-    return container.duration / av.time_base if container.duration else 0.0

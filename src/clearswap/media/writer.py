@@ -1,13 +1,9 @@
-"""Encoding pictures: frames in, packets of H.264, H.265 or AV1 out, with the size, times and colours of the clip that
-they came from.
+"""Writing video: frames are encoded in segments, and the segments are joined with the sound and subtitles.
 
-Working folders: what a long run has done so far, hidden beside its output, for a run that goes on after it.
-
-Writing long videos: segment by segment, so that a run that was killed goes on after the last finished one.
-
-A segment holds some seconds of picture, encoded by itself; its name says which one it is and when it begins. In the end
-all are put one after the other without encoding again, with the sound and subtitles. Whether a run was killed in
-between makes no difference to what comes out.
+A segment holds some seconds of picture, encoded by itself as H.264, H.265 or AV1, with the size, times and colours of
+the clip that it came from. Its name says which one it is and when it begins. Segments lie in a working folder next to
+the output, so that a run that was killed goes on after the last finished one. Joining encodes nothing again: whether a
+run was killed in between makes no difference to what comes out.
 """
 
 from __future__ import annotations
@@ -66,10 +62,10 @@ class EncodeConfig:
 
     @property
     def options(self) -> dict[str, str]:
-        """What FFmpeg calls that.
+        """The options of FFmpeg's encoder.
 
-        No B-frames: with them an MP4's length is summed up from decoding times, and a clip of uneven frame times
-        (phones) comes out at another mean frame rate (26.47 for 26.40 on one).
+        There are no B-frames: with them an MP4's length is summed up from decoding times, and a clip of uneven frame
+        times (phones) comes out at another mean frame rate (26.47 for 26.40 on one).
         """
         crf, speed = str(self.crf), get_args(_Preset).index(self.encoder_preset)
         if self.encoder == "x265":
@@ -84,10 +80,10 @@ class EncodeConfig:
 
 
 class PictureTrack:
-    """The picture of a video in `out`: frames like those of `info`, encoded."""
+    """Encodes frames like those of `info` into the picture track of `out`."""
 
     def __init__(self, out: OutputContainer, info: VideoInfo, config: EncodeConfig, first: int) -> None:
-        """`first`: the time, in units of `info.time_base`, that becomes zero."""
+        """Begin the track; the time `first`, in units of `info.time_base`, becomes zero."""
         self._out, self._info, self._first, self._to_yuv = out, info, first, VideoReformatter()
         self._pts = -(2**62)
         stream: Any = out.add_stream(_NAMES[config.encoder], rate=info.rate)
@@ -121,22 +117,24 @@ class PictureTrack:
 
 
 def require_container(output: Path, config: EncodeConfig) -> None:
-    """Raise `OptionError` for a kind of file that cannot hold what is encoded so."""
+    """Raise `OptionError` for a kind of file that cannot hold what `config` encodes."""
     if output.suffix.lower() == ".webm" and config.encoder != "av1":
-        raise OptionError(f"{output} cannot hold {config.encoder}, only AV1; add --encoder av1, or write .mkv.")
+        raise OptionError(f"{output} cannot hold {config.encoder}, only AV1; choose the encoder av1, or write .mkv.")
 
 
 def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
-    """Raise `OptionError`, before any work, where this machine cannot encode so, and `InputError` for HDR video."""
+    """Check before any work that `info` can be encoded here.
+
+    Raises `OptionError` where this machine does not have the encoder, and `InputError` for HDR video.
+    """
     if info.color_trc in _HDR:
         raise InputError(
             f"{info.path} is HDR video ({_HDR[info.color_trc]}), whose light would be lost in 8 bits; "
             "convert it to SDR (BT.709) first."
         )
-    odd = bool(info.width % 2 or info.height % 2)
-    if odd and config.encoder in ("av1", "nvenc"):
+    if config.encoder in ("av1", "nvenc") and (info.width % 2 or info.height % 2):
         raise OptionError(
-            f"{config.encoder} cannot encode {info.width}x{info.height}, an odd size; leave --encoder out."
+            f"{config.encoder} cannot encode {info.width}x{info.height}, an odd size; leave `encoder` out."
         )
     try:
         context: Any = av.CodecContext.create(_NAMES[config.encoder], "w")
@@ -145,7 +143,7 @@ def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
         context.framerate = info.rate  # AV1's encoder takes the time base for one otherwise, and refuses 12800
         context.open()
     except (FFmpegError, ValueError) as error:
-        raise OptionError(f"The encoder {config.encoder} does not work here ({error}); leave --encoder out.") from error
+        raise OptionError(f"The encoder {config.encoder} does not work here ({error}); leave `encoder` out.") from error
 
 
 def _pixel_format(info: VideoInfo) -> str:
@@ -155,12 +153,12 @@ def _pixel_format(info: VideoInfo) -> str:
     return "yuv422p" if "422" in info.pix_fmt else "yuv420p"
 
 
-PIECES = "segment_"  # what finished pieces of the work begin with
+_SEGMENT = "segment_"  # how the files of finished segments begin
 _ABOUT = "run.json"
 
 
 def workdir_of(output: Path) -> Path:
-    """The working folder of what becomes `output`."""
+    """The working folder of a run that makes `output`."""
     return output.with_name(f".{output.name}.work")
 
 
@@ -172,79 +170,83 @@ def fingerprint(file: Path) -> list[str | int]:
 
 @contextmanager
 def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generator[bool]:
-    """Have `folder` for as long as the block lasts; yields whether it holds what a run that was stopped has done.
+    """Make a resumable working folder; yields True where an earlier run with the same settings can be continued.
 
-    `about`: all that the work depends on; what was done with other settings is of no use. The folder goes when the
-    block ends well, or with an error that will not go away. It stays where a piece is finished and the program stopped
-    or killed, or the place to write to full: room can be made.
+    `about` holds all that the work depends on. The folder is deleted when the block ends well, or with an error that
+    will not go away. It stays where a segment is finished and the program was stopped or killed, or the disk was full.
     """
     known = json.loads(json.dumps(about, default=str))
-    going_on = resume and (folder / _ABOUT).is_file() and json.loads((folder / _ABOUT).read_text()) == known
+    note = folder / _ABOUT
+    going_on = resume and note.is_file() and json.loads(note.read_text()) == known
     stays = False
     try:
         if not going_on:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            with atomic_file(folder / _ABOUT) as partial:
+            with atomic_file(note) as partial:
                 partial.write_text(json.dumps(known))
         yield going_on
     except (KeyboardInterrupt, OutputError, OSError):
-        stays = any(folder.glob(f"{PIECES}*"))
+        stays = any(folder.glob(f"{_SEGMENT}*"))
         raise
     finally:
         if not stays:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-LENGTH = 250  # frames in a segment: as many as x264 has between two key frames at most, so none are added
-
-
 class Segments:
-    """The segments of one clip in a working folder."""
+    """The segments of one clip in a working folder.
 
-    def __init__(self, folder: Path, info: VideoInfo, config: EncodeConfig, length: int = LENGTH) -> None:
-        self._folder, self._info, self._config, self._length = folder, info, config, length
+    Attributes:
+        length: Frames in a segment: as many as x264 has between two key frames at most, so none are added.
+    """
+
+    length = 250
+
+    def __init__(self, folder: Path, info: VideoInfo, config: EncodeConfig) -> None:
+        self._folder, self._info, self._config = folder, info, config
 
     @property
     def frames(self) -> int:
         """How many frames are in finished segments."""
-        return self._length * len(self._files())
+        return self.length * len(self._files())
 
     def write(self, frames: Iterator[VideoFrame]) -> None:
-        """Write the frames that follow on the finished segments."""
+        """Write the frames that follow the finished segments."""
         number = len(self._files())
         while (first := next(frames, None)) is not None:
             with (
-                atomic_file(self._folder / f"{PIECES}{number:06d}_{first.pts}.mp4") as partial,
+                atomic_file(self._folder / f"{_SEGMENT}{number:06d}_{first.pts}.mp4") as partial,
                 av.open(str(partial), "w") as out,
             ):
                 track = PictureTrack(out, self._info, self._config, first.pts)
-                for frame in chain([first], islice(frames, self._length - 1)):
+                for frame in chain([first], islice(frames, self.length - 1)):
                     track.write(frame)
                 track.close()
             number += 1
 
     def join(self, output: Path, time_range: TimeRange = TimeRange()) -> Remuxer:
-        """Put all segments into `output`, and what goes beside them in that part of the clip; the result says what
-        became of that. A part that does not begin with the clip begins at zero.
+        """Put all segments into `output`, with the sound, subtitles and chapters of that part of the clip.
+
+        The result says what became of those. A part that does not begin with the clip begins at zero.
         """
+        files = self._files()
         with (
             av.open(str(output), "w", options={"movflags": "+faststart"}) as out,
             open_video(self._info.path) as original,
         ):
-            files = self._files()
             with av.open(str(files[0])) as first:
                 # opaque: copied as it is; PyAV would look for an AV1 encoder by its decoder's name otherwise
                 stream: Any = out.add_stream_from_template(first.streams.video[0], opaque=True)
                 stream.time_base = self._info.time_base
             zero = _start_of(files[0]) if time_range.start else 0
-            beside = Remuxer(original, out, zero * self._info.time_base, time_range.end)
+            remuxer = Remuxer(original, out, start=zero * self._info.time_base, end=time_range.end)
             for packet in chain.from_iterable(self._packets(file, zero) for file in files):
-                beside.mux_until(float(packet.pts * packet.time_base))
+                remuxer.mux_until(float(packet.pts * packet.time_base))
                 packet.stream = stream
                 out.mux(packet)
-            beside.mux_until(float("inf"))
-        return beside
+            remuxer.mux_until(float("inf"))
+        return remuxer
 
     def _packets(self, file: Path, zero: int) -> Iterator[Any]:
         """The packets of a segment at their times in the clip, counted from `zero`."""
@@ -252,11 +254,12 @@ class Segments:
             for packet in segment.demux(segment.streams.video[0]):
                 if packet.dts is not None and packet.pts is not None:
                     start = int((_start_of(file) - zero) * self._info.time_base / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + start, packet.dts + start
+                    packet.pts += start
+                    packet.dts += start
                     yield packet
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob(f"{PIECES}*.mp4"))
+        return sorted(self._folder.glob(f"{_SEGMENT}*.mp4"))
 
 
 def _start_of(segment: Path) -> int:
