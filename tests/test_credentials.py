@@ -223,7 +223,7 @@ def test_matroska_and_webm_come_with_a_sidecar(
     else:
         assert "sound re-encoded" in words
         refused = cli(*command, "--encoder", "x264").sentence()
-        assert "cannot hold x264, only AV1; add --encoder av1, or write .mkv" in refused
+        assert "cannot hold x264, only AV1; choose the encoder av1, or write .mkv" in refused
 
 
 def test_the_fingerprint_is_of_the_weights_not_of_the_file(model: Path, tmp_path: Path) -> None:
