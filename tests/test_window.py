@@ -12,9 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from clearswap.cli.window import has_display, preview_window
+from numpy.typing import NDArray
 
 DISPLAY = ":97"
 Screen = Callable[[], NDArray[np.uint8]]
