@@ -27,7 +27,7 @@ _load, __dir__, __all__ = lazy_loader.attach_stub(  # pyright: ignore[reportUnkn
 
 
 def __getattr__(name: str) -> Any:
-    names: list[str] = __dir__()
+    names: list[str] = list(__all__)  # pyright: ignore[reportUnknownArgumentType]
     if name in names:
         return _load(name)
     near = "".join(f"; did you mean {other!r}?" for other in get_close_matches(name, names, n=1))

@@ -21,6 +21,7 @@ from cyclopts import App, Group, Parameter
 from docstring_parser import DocstringStyle
 from docstring_parser import parse as parse_docstring
 from rich.console import Console
+from rich.text import Text
 
 import clearswap
 from clearswap.cli import commands
@@ -142,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of tags that it does not know in pictures
     errors = Console(stderr=True, soft_wrap=True)
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        _run(sys.argv[1:] if arguments is None else arguments, errors)
     except ClearswapError as error:
         errors.print(f"clearswap: {error}", markup=False, highlight=False)
         sys.exit(2)
@@ -151,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str], errors: Console) -> None:
     everything = "--help-all" in arguments
     arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
     name = next((argument for argument in arguments if not argument.startswith("-")), "")
@@ -160,6 +161,8 @@ def _run(arguments: Sequence[str]) -> None:
         help=_HELP,
         help_format="markdown",
         version=clearswap.__version__,
+        error_formatter=lambda error: Text(f"clearswap: {error}"),
+        error_console=errors,
         group_arguments=_ARGUMENTS,
         group_parameters=_OPTIONS,
     )

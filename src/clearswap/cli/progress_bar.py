@@ -81,7 +81,7 @@ class _Lines:
 
     def _print_stage(self, progress: Progress) -> None:
         self._printed, self._due = progress, time.monotonic() + self._interval
-        self._print("  ".join(filter(None, (f"{progress.stage}:", _count(progress), _values(progress)))))
+        self._print(f"{progress.stage}: {_count(progress)}  {_values(progress)}".rstrip())
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
