@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: its idle threads must sleep
@@ -18,6 +19,7 @@ from filelock import FileLock
 
 import clearswap
 from clearswap.cli.main import main
+from clearswap.faces.faceset import read_index, spread, write_index
 from makers import Ran
 
 # A shell starts what runs in the background with Ctrl-C ignored, and commands that tests start would inherit that.
@@ -101,6 +103,28 @@ def faces_a(demo_clips: Path, shared: Shared) -> Path:
 def faces_b(demo_clips: Path, shared: Shared) -> Path:
     """Every third face of the second synthetic person: 67 of them."""
     return shared("faces_b", partial(extract_every_third, demo_clips / "person_b.mp4"))
+
+
+def copy_few(faces: Path, folder: Path) -> None:
+    """24 faces of a set, evenly spread, with its consent record."""
+    folder.mkdir()
+    records = spread(read_index(faces), 24)
+    for name in [*(record.file for record in records), "consent.toml"]:
+        shutil.copy(faces / name, folder / name)
+    with (folder / "index.jsonl").open("w") as file:
+        write_index(file, records)
+
+
+@pytest.fixture(scope="session")
+def faces_small_a(faces_a: Path, shared: Shared) -> Path:
+    """24 faces of the first synthetic person, for all that is not about learning. Not to be changed."""
+    return shared("faces_small_a", partial(copy_few, faces_a))
+
+
+@pytest.fixture(scope="session")
+def faces_small_b(faces_b: Path, shared: Shared) -> Path:
+    """24 faces of the second synthetic person, for all that is not about learning. Not to be changed."""
+    return shared("faces_small_b", partial(copy_few, faces_b))
 
 
 @pytest.fixture(scope="session")

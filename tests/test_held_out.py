@@ -24,7 +24,7 @@ from clearswap.faces.faceset import FaceRecord
 from clearswap.training import checkpoint
 from clearswap.training.dataset import HeldOut, held_out, held_out_error, load_faces, minutes_without_gain
 from clearswap.training.device import used_device
-from clearswap.training.log import History, LogRow, read_history
+from clearswap.training.log import LogRow, TrainingLog, read_history
 from makers import Ran, left_behind
 
 CPU = torch.device("cpu")
@@ -83,8 +83,8 @@ def test_no_held_out_face_is_trained_on(faces_a: Path) -> None:
     assert float(again.max()) == 0  # a face that was trained on would have been found
 
 
-def test_a_set_of_two_trains_on_one_and_holds_out_the_other(faces_a: Path, tmp_path: Path) -> None:
-    for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl"]:
+def test_a_set_of_two_trains_on_one_and_holds_out_the_other(faces_small_a: Path, tmp_path: Path) -> None:
+    for file in [*sorted(faces_small_a.glob("*.jpg"))[:2], faces_small_a / "index.jsonl"]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     data, held = load_faces(tmp_path, PRESETS["lite"], CPU)
     assert (len(data.faces), len(held.inputs), len(held.truth), len(held.area)) == (1, 1, 1, 1)
@@ -110,8 +110,8 @@ def shown_to(size: int, coverage: float = 0.7, drop: float = 0.055) -> ModelConf
 
 
 @pytest.fixture(scope="module")
-def held(faces_a: Path) -> Callable[[ModelConfig], HeldOut]:
-    return lambda model: load_faces(faces_a, model, CPU)[1]
+def held(faces_small_a: Path) -> Callable[[ModelConfig], HeldOut]:
+    return lambda model: load_faces(faces_small_a, model, CPU)[1]
 
 
 def error(held: Callable[[ModelConfig], HeldOut], model: ModelConfig, net: nn.Module) -> float:
@@ -167,10 +167,10 @@ def test_only_the_face_counts(held: Callable[[ModelConfig], HeldOut]) -> None:
     assert held_out_error(Draws(around), model, faces, "a") == pytest.approx(error(held, model, Draws()), rel=1e-3)  # type: ignore[arg-type]
 
 
-def test_measuring_leaves_the_network_as_it_was(faces_a: Path) -> None:
+def test_measuring_leaves_the_network_as_it_was(faces_small_a: Path) -> None:
     state = start_training(replace(PRESETS["lite"], batch=2), 0, CPU)
     before = {name: value.clone() for name, value in state.net.state_dict().items()}
-    _, held = load_faces(faces_a, state.config, CPU)
+    _, held = load_faces(faces_small_a, state.config, CPU)
     for training in (True, False):
         state.net.train(training)
         found = [held_out_error(state.net, state.config, held, "a") for _ in range(2)]
@@ -237,53 +237,59 @@ def trained_before(folder: Path, errors: np.ndarray) -> None:
     state = start_training(replace(PRESETS["lite"], batch=2), 0, used_device())
     state.counters.iteration, state.counters.seconds, state.counters.images = 1000, 1200.0, 4000
     checkpoint.save(folder, state)
-    history = History(folder, 0)
+    log = TrainingLog(folder, 0)
     for i, value in enumerate(errors):
         part = (i + 1) / len(errors)
-        history.add(LogRow(round(1000 * part), 1190 * part, 50.0, 0.1, 0.1, float(value), float(value)))
-    history.write()
+        log.report(LogRow(round(1000 * part), 1190 * part, 50.0, 0.1, 0.1, float(value), float(value)))
+    log.write()
 
 
-def test_until_flat_ends_a_training_that_no_longer_gains(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_until_flat_ends_a_training_that_no_longer_gains(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
     trained_before(tmp_path, np.full(200, 0.02))
     notes: list[str] = []
     config = TrainConfig(until_flat=True, batch=2, iterations=3000)
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=config, on_progress=lambda p: notes.append(p.note))
+    done = clearswap.train(
+        faces_small_a, faces_small_b, tmp_path, training=config, on_progress=lambda p: notes.append(p.note)
+    )
     assert 1000 < done.iterations < 3000
     assert done.flat_minutes == pytest.approx(done.seconds / 3 / 60, rel=0.01)
     assert sum("no gain over the last 7 minutes" in note for note in notes) == 1  # said once, not at each measurement
     assert read_history(tmp_path)[-1].held == pytest.approx((done.held_a + done.held_b) / 2, rel=1e-4)
 
 
-def test_without_until_flat_it_is_only_said(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_without_until_flat_it_is_only_said(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     trained_before(tmp_path, np.full(200, 0.02))
     notes: list[str] = []
     config = TrainConfig(batch=2, iterations=1003)
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=config, on_progress=lambda p: notes.append(p.note))
+    done = clearswap.train(
+        faces_small_a, faces_small_b, tmp_path, training=config, on_progress=lambda p: notes.append(p.note)
+    )
     assert done.iterations == 1003
     assert any("no gain over the last" in note for note in notes)
 
 
-def test_until_flat_goes_on_while_the_error_falls(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_until_flat_goes_on_while_the_error_falls(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     trained_before(tmp_path, np.linspace(5, 1, 200))
     config = TrainConfig(until_flat=True, batch=2, iterations=1003)
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=config)
+    done = clearswap.train(faces_small_a, faces_small_b, tmp_path, training=config)
     assert (done.iterations, done.flat_minutes) == (1003, None)
 
 
 def test_a_model_keeps_its_share_and_another_is_refused(
-    model: Path, faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]
+    model: Path, faces_small_a: Path, faces_small_b: Path, tmp_path: Path, cli: Callable[..., Ran]
 ) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / checkpoint.FILE).write_bytes((model / checkpoint.FILE).read_bytes())
-    arguments = ["train", faces_a, faces_b, "-o", folder, "--iterations", "61", "--batch", "2"]
+    arguments = ["train", faces_small_a, faces_small_b, "-o", folder, "--iterations", "61", "--batch", "2"]
     said = cli(*arguments, "--hold-out", "0.2").sentence()
-    assert f"{folder} was trained with 0.1 of the faces held out, not 0.2; leave --hold-out out" in said
+    assert f"{folder} was trained with 0.1 of the faces held out, not 0.2; leave the share to hold out away" in said
     assert left_behind(folder) == [checkpoint.FILE]
     assert cli(*arguments, "--hold-out", "0.1").code == 0
     fresh = TrainConfig(hold_out=0.25, iterations=1, batch=2)
-    clearswap.train(faces_a, faces_b, tmp_path / "fresh", training=fresh)
+    clearswap.train(faces_small_a, faces_small_b, tmp_path / "fresh", training=fresh)
     assert checkpoint.read_about(tmp_path / "fresh")[0].hold_out == 0.25
 
 

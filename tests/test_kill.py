@@ -45,11 +45,13 @@ def seconds_to(arguments: list[str], path: Path) -> tuple[float, float]:
     return made or time.monotonic() - begun, time.monotonic() - begun
 
 
-def test_a_model_survives_being_killed_at_any_moment(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_a_model_survives_being_killed_at_any_moment(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     """Saved in every step, so that most kills land while a file is written."""
     model, moments = tmp_path / "model", random.Random(1)
-    arguments = command("train", faces_a, faces_b, "-o", model, "--batch", "2", "--save-every", "1", "--minutes", "60")
-    clearswap.train(faces_a, faces_b, model, training=clearswap.TrainConfig(iterations=1, batch=2))
+    arguments = command(
+        "train", faces_small_a, faces_small_b, "-o", model, "--batch", "2", "--save-every", "1", "--minutes", "60"
+    )
+    clearswap.train(faces_small_a, faces_small_b, model, training=clearswap.TrainConfig(iterations=1, batch=2))
     before, during_a_save = 1, 0
     for _ in range(KILLS):
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -66,7 +68,9 @@ def test_a_model_survives_being_killed_at_any_moment(faces_a: Path, faces_b: Pat
         checkpoint.load_network(model, torch.device("cpu"))
         before = counters.iteration
     print(f"{during_a_save} of {KILLS} kills came while a file was being written")
-    done = clearswap.train(faces_a, faces_b, model, training=clearswap.TrainConfig(iterations=before + 2, batch=2))
+    done = clearswap.train(
+        faces_small_a, faces_small_b, model, training=clearswap.TrainConfig(iterations=before + 2, batch=2)
+    )
     assert done.iterations == before + 2
     assert not any(".partial" in name for name in left_behind(model))
 

@@ -22,7 +22,7 @@ from clearswap.core.network import PRESETS
 from clearswap.faces.faceset import read_index
 from clearswap.media.files import read_picture
 from clearswap.training import checkpoint
-from clearswap.training.log import COLUMNS, History, read_history
+from clearswap.training.log import COLUMNS, TrainingLog, read_history
 from makers import Ran, command, left_behind
 
 
@@ -35,9 +35,9 @@ def iterations(model: Path) -> int:
     return checkpoint.read_about(model)[1].iteration
 
 
-def test_a_run_leaves_a_model_a_preview_and_a_history(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_a_run_leaves_a_model_a_preview_and_a_history(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     config = TrainConfig(iterations=7, batch=2, save_every=3, preview_seconds=0)
-    done = clearswap.train(faces_a, faces_b, tmp_path / "new" / "model", training=config)
+    done = clearswap.train(faces_small_a, faces_small_b, tmp_path / "new" / "model", training=config)
     model = tmp_path / "new" / "model"
     assert (done.iterations, done.images) == (7, 7 * 2 * 2)
     assert done.seconds > 0
@@ -52,40 +52,46 @@ def test_a_run_leaves_a_model_a_preview_and_a_history(faces_a: Path, faces_b: Pa
     assert rows[-1].iteration == 7
     assert (rows[-1].held_a, rows[-1].held_b) == pytest.approx((done.held_a, done.held_b), rel=1e-5)
     assert (model / "history.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
-    board = [name for name in left_behind(model) if name.startswith("tensorboard/")]
-    assert len(board) == 1
     assert set(left_behind(model)) == {
-        *("model.safetensors", "preview.jpg", "history.csv", "poses.png", "history", *kept, "tensorboard", *board),
+        *("model.safetensors", "preview.jpg", "history.csv", "poses.png", "history", *kept),
         *("snapshots", "snapshots/best.safetensors"),
     }
 
 
-def test_the_same_seed_gives_the_same_model_and_another_does_not(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_model_and_another_does_not(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
         config = TrainConfig(iterations=2, batch=2, seed=seed)
-        clearswap.train(faces_a, faces_b, tmp_path / name, training=config)
+        clearswap.train(faces_small_a, faces_small_b, tmp_path / name, training=config)
     one, again, other = (contents(tmp_path / name) for name in ("one", "again", "other"))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_twenty_iterations_are_ten_and_ten_bit_for_bit(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_twenty_iterations_are_ten_and_ten_bit_for_bit(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
     """Nothing that training depends on is missing from the file: weights, averages, moments, random numbers."""
-    clearswap.train(faces_a, faces_b, tmp_path / "once", training=TrainConfig(iterations=20, batch=2))
-    clearswap.train(faces_a, faces_b, tmp_path / "twice", training=TrainConfig(iterations=10, batch=2))
+    clearswap.train(faces_small_a, faces_small_b, tmp_path / "once", training=TrainConfig(iterations=20, batch=2))
+    clearswap.train(faces_small_a, faces_small_b, tmp_path / "twice", training=TrainConfig(iterations=10, batch=2))
     torch.manual_seed(999)  # as another process would have it
-    clearswap.train(faces_a, faces_b, tmp_path / "twice", training=TrainConfig(iterations=20, batch=2, seed=5))
+    clearswap.train(
+        faces_small_a, faces_small_b, tmp_path / "twice", training=TrainConfig(iterations=20, batch=2, seed=5)
+    )
     once, twice = contents(tmp_path / "once"), contents(tmp_path / "twice")
     assert once.keys() == twice.keys()
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
 
 
-def test_a_model_goes_on_after_a_restart_and_its_counters_add_up(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_a_model_goes_on_after_a_restart_and_its_counters_add_up(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
     notes: list[str] = []
-    first = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=3, batch=2))
+    first = clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(iterations=3, batch=2))
     second = clearswap.train(
-        faces_a,
-        faces_b,
+        faces_small_a,
+        faces_small_b,
         tmp_path,
         training=TrainConfig(iterations=5, batch=2),
         on_progress=lambda p: notes.append(p.note),
@@ -98,9 +104,11 @@ def test_a_model_goes_on_after_a_restart_and_its_counters_add_up(faces_a: Path, 
     assert rows[-1] == 5
 
 
-def test_enough_iterations_already_trains_no_further(model: Path, faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_enough_iterations_already_trains_no_further(
+    model: Path, faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
     (tmp_path / checkpoint.FILE).write_bytes((model / checkpoint.FILE).read_bytes())
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=60, batch=8))
+    done = clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(iterations=60, batch=8))
     before, after = contents(model), contents(tmp_path)
     assert done.iterations == 60
     assert all(torch.equal(value, before[name]) for name, value in after.items())
@@ -113,23 +121,25 @@ def test_a_lite_model_learns_the_two_synthetic_people(model: Path) -> None:
     assert losses[-1][1] < 0.7 * losses[0][1]
 
 
-def test_batches_grow_unless_one_is_asked_for(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_batches_grow_unless_one_is_asked_for(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     def batches() -> tuple[int, int | None]:
         model = checkpoint.read_about(tmp_path)[0]
         return model.batch, model.first_batch
 
-    assert clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=1)).images == 2 * 4
+    assert clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(iterations=1)).images == 2 * 4
     assert batches() == (16, 4)
-    assert clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=2, batch=3)).images == 2 * (
-        4 + 3
-    )
+    assert clearswap.train(
+        faces_small_a, faces_small_b, tmp_path, training=TrainConfig(iterations=2, batch=3)
+    ).images == 2 * (4 + 3)
     assert batches() == (3, None)
-    assert clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=3)).images == 2 * (4 + 3 + 3)
+    assert clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(iterations=3)).images == 2 * (
+        4 + 3 + 3
+    )
 
 
-def test_a_classic_model_learns_too(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_a_classic_model_learns_too(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     config = TrainConfig(preset="classic", iterations=8, batch=2, preview_seconds=1e9)
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=config)
+    done = clearswap.train(faces_small_a, faces_small_b, tmp_path, training=config)
     assert checkpoint.read_about(tmp_path)[0].network == "classic"
     assert done.iterations == 8
     losses = [moment.loss_a + moment.loss_b for moment in read_history(tmp_path)]
@@ -137,16 +147,18 @@ def test_a_classic_model_learns_too(faces_a: Path, faces_b: Path, tmp_path: Path
 
 
 def test_another_preset_is_refused_and_none_keeps_the_models_own(
-    model: Path, faces_a: Path, faces_b: Path, tmp_path: Path
+    model: Path, faces_small_a: Path, faces_small_b: Path, tmp_path: Path
 ) -> None:
     (tmp_path / checkpoint.FILE).write_bytes((model / checkpoint.FILE).read_bytes())
     with pytest.raises(clearswap.ModelError, match="holds a lite model, not classic"):
-        clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(preset="classic", iterations=61))
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(preset=None, iterations=61, batch=2))
+        clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(preset="classic", iterations=61))
+    done = clearswap.train(
+        faces_small_a, faces_small_b, tmp_path, training=TrainConfig(preset=None, iterations=61, batch=2)
+    )
     assert done.iterations == 61
 
 
-def test_stop_ends_the_training_and_saves(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_stop_ends_the_training_and_saves(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     asked = 0
 
     def stop() -> bool:
@@ -154,20 +166,20 @@ def test_stop_ends_the_training_and_saves(faces_a: Path, faces_b: Path, tmp_path
         asked += 1
         return asked > 4
 
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(batch=2), stop=stop)
+    done = clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(batch=2), stop=stop)
     assert done.iterations == 4 == iterations(tmp_path)
 
 
-def test_minutes_end_the_training(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
-    done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(minutes=0.02, batch=2))
+def test_minutes_end_the_training(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
+    done = clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(minutes=0.02, batch=2))
     assert done.iterations >= 1
     assert done.seconds >= 1.2
 
 
-def test_progress_goes_up_to_the_iterations_asked_for(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_progress_goes_up_to_the_iterations_asked_for(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     seen: list[clearswap.Progress] = []
     config = TrainConfig(iterations=6, batch=2)
-    clearswap.train(faces_a, faces_b, tmp_path, training=config, on_progress=seen.append)
+    clearswap.train(faces_small_a, faces_small_b, tmp_path, training=config, on_progress=seen.append)
     steps = [event for event in seen if not event.note and event.stage == "train"]
     assert [event.done for event in steps] == sorted(event.done for event in steps)
     assert {(event.stage, event.total, event.unit) for event in steps} == {("train", 6, "iterations")}
@@ -179,12 +191,16 @@ def test_progress_goes_up_to_the_iterations_asked_for(faces_a: Path, faces_b: Pa
     assert any("training on the" in event.note for event in seen)
 
 
-def test_bfloat16_learns_the_same_and_keeps_float32_weights(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_bfloat16_learns_the_same_and_keeps_float32_weights(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
     held: dict[str, float] = {}
     for precision in ("float32", "bfloat16"):
         seen: list[clearswap.Progress] = []
         config = TrainConfig(iterations=4, batch=2, precision=precision)
-        done = clearswap.train(faces_a, faces_b, tmp_path / precision, training=config, on_progress=seen.append)
+        done = clearswap.train(
+            faces_small_a, faces_small_b, tmp_path / precision, training=config, on_progress=seen.append
+        )
         held[precision] = done.held_a
         assert any(f" in {precision}" in event.note for event in seen)
         weights = contents(tmp_path / precision)
@@ -196,19 +212,23 @@ def test_bfloat16_learns_the_same_and_keeps_float32_weights(faces_a: Path, faces
     assert held["bfloat16"] == pytest.approx(held["float32"], rel=0.1)
 
 
-def test_a_face_set_of_two_is_enough_and_bigger_pictures_are_taken(faces_a: Path, tmp_path: Path) -> None:
+def test_a_face_set_of_two_is_enough_and_bigger_pictures_are_taken(faces_small_a: Path, tmp_path: Path) -> None:
     small = tmp_path / "two"
     small.mkdir()
-    for file in [*sorted(faces_a.glob("*.jpg"))[:2], faces_a / "index.jsonl", faces_a / "consent.toml"]:
+    for file in [
+        *sorted(faces_small_a.glob("*.jpg"))[:2],
+        faces_small_a / "index.jsonl",
+        faces_small_a / "consent.toml",
+    ]:
         (small / file.name).write_bytes(file.read_bytes())
     assert len(read_index(small)) == 2
-    done = clearswap.train(small, faces_a, tmp_path / "model", training=TrainConfig(iterations=1, batch=3))
+    done = clearswap.train(small, faces_small_a, tmp_path / "model", training=TrainConfig(iterations=1, batch=3))
     assert done.iterations == 1
 
 
 def test_kept_previews_come_ever_more_rarely(tmp_path: Path) -> None:
-    history = History(tmp_path, 0)
-    kept = [step for step in range(100_000) if history.keeps(step)]
+    log = TrainingLog(tmp_path, 0)
+    kept = [step for step in range(100_000) if log.keeps_preview(step)]
     gaps = np.diff(kept)
     assert 60 < len(kept) < 120
     assert (gaps[5:] >= gaps[4:-1]).all()
@@ -255,9 +275,21 @@ class Terminal:
 
 
 @pytest.mark.parametrize("how", ["q", "Q", "SIGINT"])
-def test_a_key_or_ctrl_c_saves_and_ends_well(faces_a: Path, faces_b: Path, tmp_path: Path, how: str) -> None:
+def test_a_key_or_ctrl_c_saves_and_ends_well(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path, how: str
+) -> None:
     model = tmp_path / "model"
-    arguments: Sequence[str | Path] = ("train", faces_a, faces_b, "-o", model, "--batch", "2", "--save-every", "100000")
+    arguments: Sequence[str | Path] = (
+        "train",
+        faces_small_a,
+        faces_small_b,
+        "-o",
+        model,
+        "--batch",
+        "2",
+        "--save-every",
+        "100000",
+    )
     terminal = Terminal(*arguments)
     terminal.read_until(lambda: "iteration " in terminal.seen)  # the first losses stand there
     assert "iteration " in terminal.seen, terminal.seen
@@ -271,8 +303,8 @@ def test_a_key_or_ctrl_c_saves_and_ends_well(faces_a: Path, faces_b: Path, tmp_p
     assert "Traceback" not in terminal.seen
 
 
-def test_p_pauses_and_goes_on(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
-    terminal = Terminal("train", faces_a, faces_b, "-o", tmp_path / "model", "--batch", "2")
+def test_p_pauses_and_goes_on(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
+    terminal = Terminal("train", faces_small_a, faces_small_b, "-o", tmp_path / "model", "--batch", "2")
     for key, answer in ((b"", "iteration "), (b"p", "paused after"), (b"P", "going on")):
         os.write(terminal.master, key)
         terminal.read_until(lambda answer=answer: answer in terminal.seen)
@@ -281,20 +313,22 @@ def test_p_pauses_and_goes_on(faces_a: Path, faces_b: Path, tmp_path: Path) -> N
     assert terminal.code() == 0, terminal.seen
 
 
-def test_a_second_ctrl_c_ends_at_once_with_the_last_saved_model(faces_a: Path, faces_b: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_at_once_with_the_last_saved_model(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
     model = tmp_path / "model"
     process = subprocess.Popen(
-        command("train", faces_a, faces_b, "-o", model, "--batch", "200", "--preset", "classic"),
+        command("train", faces_small_a, faces_small_b, "-o", model, "--batch", "4", "--preset", "classic"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (model / checkpoint.FILE).is_file():  # saved once before the first step, which takes long
+    while not (model / checkpoint.FILE).is_file():  # saved once before the first step
         assert process.poll() is None
-        time.sleep(0.05)
-    for _ in range(2):
-        time.sleep(0.5)
+        time.sleep(0.02)
+    for _ in range(2):  # while the poses are drawn: Python sees both
         process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said.strip() == "clearswap: stopped; nothing half-written was left behind."
@@ -302,9 +336,9 @@ def test_a_second_ctrl_c_ends_at_once_with_the_last_saved_model(faces_a: Path, f
 
 
 def test_without_a_terminal_training_needs_no_keys(
-    faces_a: Path, faces_b: Path, tmp_path: Path, cli: Callable[..., Ran]
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path, cli: Callable[..., Ran]
 ) -> None:
-    done = cli("train", faces_a, faces_b, "-o", tmp_path, "--iterations", "2", "--batch", "2")
+    done = cli("train", faces_small_a, faces_small_b, "-o", tmp_path, "--iterations", "2", "--batch", "2")
     assert done.code == 0, done
     assert f"{tmp_path}: 2 iterations, 8 faces in " in done.out
     assert done.err == ""

@@ -19,10 +19,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def few(faces_a: Path, faces_b: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def few(faces_small_a: Path, faces_small_b: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Both face sets, six faces of each: pictures of 512 px of more would fill a test machine."""
     sets: list[Path] = []
-    for faces in (faces_a, faces_b):
+    for faces in (faces_small_a, faces_small_b):
         folder = tmp_path_factory.mktemp("few") / faces.name
         shutil.copytree(faces, folder)
         for picture in sorted(folder.glob("*.jpg"))[6:]:

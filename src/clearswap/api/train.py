@@ -2,40 +2,38 @@
 
     done = clearswap.train("faces_a", "faces_b", "model", basis_a="agreed", basis_b="agreed")
 
-Each step draws a batch of each person, bends it at random, and asks the network for the unbent faces back:
-`core/train_step.py`. When to measure, save and stop is in `training/loop.py`.
+Each step draws a batch of each person, warps it at random, and asks the network for the unwarped faces back
+(`core/train_step.py`). When to measure, save and stop is in `training/loop.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from clearswap.api.review import ReviewResult, review
+from clearswap.api.review import review
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.network import PRESETS, ModelConfig, ReconstructBoth
-from clearswap.core.train_step import FaceData, TrainingState, start_training, train_step
-from clearswap.disclosure.consent import Basis, Consent, keep_consent, public, require_consent
+from clearswap.core.network import PRESETS, ModelConfig
+from clearswap.core.train_step import TrainingState, start_training, train_step
+from clearswap.disclosure.consent import Basis, keep_consent, public, require_consent
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.faces.selection import SAME
 from clearswap.progress import OnProgress, Progress, silent
-from clearswap.training import checkpoint
+from clearswap.training import checkpoint, loop
 from clearswap.training.dataset import load_faces
 from clearswap.training.device import (
-    Team,
+    MemoryGuard,
+    World,
     computes_bfloat16,
     describe_device,
-    join,
+    join_world,
     keep_freed_memory,
-    unless_out_of_memory,
 )
-from clearswap.training.loop import TrainConfig, TrainLoop
+from clearswap.training.loop import Job, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -65,19 +63,19 @@ def train(
     *,
     basis_a: Basis | None = None,
     basis_b: Basis | None = None,
-    warm_start: Path | str | None = None,
+    init_from: Path | str | None = None,
     training: TrainConfig = TrainConfig(),
     augmentation: AugmentConfig = AugmentConfig(),
     on_progress: OnProgress = silent,
     stop: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
-    """Teach a model the faces of two persons. The same call again goes on where it stopped.
+    """Teach a model the faces of two persons. Called again, it goes on where it stopped.
 
-    Saves often and at the end. Watch preview.jpg in the model's folder: for each
+    Saves every `training.save_every` iterations and at the end. Watch preview.jpg in the model's folder: for each
     person the original, its reconstruction, and the swap, of faces that are never trained on. A tenth of each face set
     is held out like this and says how good the model is; a note says when that has flattened. Curves are in
-    history.csv, for TensorBoard, and drawn by `plot`.
+    history.csv, and drawn by `plot`.
 
     When the losses stop being numbers or rise steeply, the last saved model is taken up again. Under torchrun, each
     process trains on its share of every batch, and the first one saves and reports.
@@ -89,7 +87,7 @@ def train(
         basis_a: On what basis person a's footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
             "licensed" footage, or a "research" corpus. Kept in the face set; needed when it does not say so yet.
         basis_b: On what basis person b's footage is used, in the same words.
-        warm_start: Another model of the same preset that a new one begins with: its encoder, and the decoder of each
+        init_from: Another model of the same preset that a new one begins with: its encoder, and the decoder of each
             person that both know.
         training: How the model is trained.
         augmentation: How much faces are changed at random.
@@ -104,162 +102,173 @@ def train(
         OutputError: The model's folder cannot be written.
     """
     keep_freed_memory()
-    folder, (team, device) = Path(model), join()
-    on_progress = on_progress if team.leads else silent
-    beginning = Path(warm_start) if warm_start is not None else None
-    chosen = _choose_config(folder, training, beginning, team)
-    if beginning is not None and checkpoint.exists(folder):
-        on_progress(Progress("train", note=f"{folder} has begun already; {beginning} is not needed"))
     sets = {"a": Path(faces_a), "b": Path(faces_b)}
-    subjects = _subjects(sets, {"a": basis_a, "b": basis_b}, team)
-    data, held = zip(*(load_faces(faces, chosen, device) for faces in sets.values()), strict=True)
-    bfloat16 = computes_bfloat16(device) if training.precision == "auto" else training.precision == "bfloat16"
-    on_progress(Progress("train", note=describe_device(device, bfloat16=bfloat16)))
-    job = _Job(chosen, device, list(data), augmentation, bfloat16, team)
-    if training.batch == "auto":
-        if team.size > 1:
-            raise OptionError("Several processes cannot look for a batch that fits; give a number with --batch.")
-        usual = min(chosen.batch, PRESETS[chosen.preset].batch)
-        job = replace(job, model=replace(chosen, batch=job.fitting_batch(usual)))
-        on_progress(Progress("train", note=f"batches of {job.model.batch} faces of each person fit into memory"))
-
-    def run() -> TrainResult:
-        state = start_training(job.model, training.seed, device)
-        state.consent = {side: public(subject, name=True) for side, subject in subjects.items()}
-        step = job.step_of(state)
-        if not team.leads:
-            return team.follow(state, step)
-        if checkpoint.exists(folder):
-            _go_on(folder, state, training, on_progress)
-        else:
-            _begin(folder, state, (sets["a"], sets["b"]), beginning, on_progress)
-        loop = TrainLoop(folder, state, list(held), training, on_progress)
-        loop.run(team.lead(state, step), stop, pause)
-        done = state.counters
-        return TrainResult(done.iteration, done.seconds, done.images, *loop.held, loop.flat)
-
-    trained = unless_out_of_memory(lambda: team.together(run))
-    if trained is None:
-        if team.size > 1:
-            raise OptionError(f"Batches of {job.model.batch} faces do not fit into memory; give a smaller --batch.")
-        fits = job.fitting_batch(job.model.batch // 2)
-        raise OptionError(
-            f"Batches of {job.model.batch} faces of each person do not fit into memory, {fits} do: "
-            f"give --batch {fits}, or --batch auto."
-        )
-    return trained
+    origin = Path(init_from) if init_from is not None else None
+    with join_world() as world:
+        on_progress = on_progress if world.leads else silent
+        config = _choose_config(Path(model), origin, training, world)
+        consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, world)
+        job = _prepare(Path(model), config, sets, training, augmentation, world, on_progress)
+        state: TrainingState | None = None
+        with MemoryGuard():
+            state = _begin(job, sets, origin, consent, on_progress)
+            held_a, held_b, flat_minutes = loop.run(job, state, on_progress=on_progress, stop=stop, pause=pause)
+            done = state.counters
+            return TrainResult(done.iteration, done.seconds, done.images, held_a, held_b, flat_minutes)
+        state = None  # memory ran out: free some for the search
+        raise _too_large(job)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is trained on what, and how."""
-
-    model: ModelConfig
-    device: torch.device
-    data: list[FaceData]
-    augmentation: AugmentConfig
-    bfloat16: bool
-    team: Team
-
-    def step_of(self, state: TrainingState) -> Callable[[], Tensor]:
-        """What trains `state` by one iteration."""
-        lesson, share = self.team.parallel(ReconstructBoth(state.net)), self.team.share
-        share(state.config.batch)  # one that cannot be shared is found out now
-        return partial(
-            train_step, state, self.data, self.augmentation, bfloat16=self.bfloat16, lesson=lesson, share=share
-        )
-
-    def fitting_batch(self, most: int) -> int:
-        """The largest of `most`, its half, its quarter... that fits into memory. Raises `OptionError`."""
-
-        def two_steps(batch: int) -> Tensor:  # the optimiser takes its memory at the end of the first
-            step = self.step_of(start_training(self.model.with_batch(batch), 0, self.device))
-            return step() + step()
-
-        return _fitting_batch(most, two_steps)
+# --- prepare ---------------------------------------------------------------------------------------------
 
 
-def _choose_config(folder: Path, config: TrainConfig, beginning: Path | None, team: Team) -> ModelConfig:
-    """The saved model's own config, else the preset's, else that of the model to begin with. Raises `ModelError` when
-    they contradict.
+def _choose_config(folder: Path, origin: Path | None, training: TrainConfig, world: World) -> ModelConfig:
+    """The saved model's own config, else the preset's, else that of the model to begin with.
+
+    Raises `ModelError` when they contradict, and `OptionError`.
     """
-    known = checkpoint.read_about(beginning)[0].preset if beginning is not None else "lite"
-    chosen = PRESETS[config.preset or known]
     if checkpoint.exists(folder):
-        chosen, _ = checkpoint.read_about(folder)
-        if config.preset not in (None, chosen.preset):
+        config, _ = checkpoint.read_about(folder)
+        if training.preset not in (None, config.preset):
             raise ModelError(
-                f"{folder} holds a {chosen.preset} model, not {config.preset}; "
-                "leave --preset out or choose another folder."
+                f"{folder} holds a {config.preset} model, not {training.preset}; "
+                "leave the preset out or choose another folder."
             )
-        if config.hold_out not in (None, chosen.hold_out):
+        if training.hold_out not in (None, config.hold_out):
             raise ModelError(
-                f"{folder} was trained with {chosen.hold_out:g} of the faces held out, not {config.hold_out:g}; "
-                "leave --hold-out out or choose another folder."
+                f"{folder} was trained with {config.hold_out:g} of the faces held out, not {training.hold_out:g}; "
+                "leave the share to hold out away or choose another folder."
             )
-    elif config.back_to is not None:
-        raise ModelError(f"{folder} holds no model, so there is no snapshot to go back to; leave --back-to out.")
-    elif beginning is not None:
-        checkpoint.require_alike(beginning, chosen)
-    if isinstance(config.batch, int):
-        chosen = chosen.with_batch(config.batch)
-    return replace(team.shareable(chosen), hold_out=config.hold_out or chosen.hold_out)
+    else:
+        if training.back_to is not None:
+            raise ModelError(f"{folder} holds no model, so there is no snapshot to go back to; train one first.")
+        known = checkpoint.read_about(origin)[0].preset if origin is not None else "lite"
+        config = PRESETS[training.preset or known]
+        if origin is not None:
+            checkpoint.require_alike(origin, config)
+    if isinstance(training.batch, int):
+        config = config.with_batch(training.batch)
+    elif training.batch == "auto" and world.size > 1:
+        raise OptionError("Several processes cannot look for a batch that fits; give the batch as a number.")
+    world.share(config.batch)  # one that cannot be shared is found out now
+    return replace(world.shareable(config), hold_out=training.hold_out or config.hold_out)
 
 
-def _subjects(sets: dict[str, Path], given: dict[str, Basis | None], team: Team) -> dict[str, Consent]:
-    """Who is shown in both face sets, before any work; what was given is kept there."""
+def _settle_consent(sets: dict[str, Path], basis: dict[str, Basis | None], world: World) -> dict[str, dict[str, str]]:
+    """On what basis both persons' footage is used, by side, before any work; what was given is kept in the sets."""
     for faces in sets.values():
         require_faceset(faces)
-    subjects = require_consent(sets, given, sets)
-    if team.leads:
-        keep_consent(sets, subjects)
-    return subjects
+    consent = require_consent(sets, basis, sets)
+    if world.leads:
+        keep_consent(sets, consent)
+    return {side: public(record, name=True) for side, record in consent.items()}
 
 
-def _look_through(faces_a: Path, faces_b: Path, on_progress: OnProgress) -> ReviewResult | None:
-    """Say what is to be known of the face sets before hours are spent on them."""
-    try:
-        looked = review(faces_a, faces_b, on_progress=on_progress)
-    except FaceModelsMissing as error:
-        on_progress(Progress("train", note=f"the face sets were not looked through: {error}"))
-        return None
-    for note in looked.notes:
-        on_progress(Progress("review", note=note))
-    return looked
+def _prepare(
+    folder: Path,
+    config: ModelConfig,
+    sets: dict[str, Path],
+    training: TrainConfig,
+    augmentation: AugmentConfig,
+    world: World,
+    on_progress: OnProgress,
+) -> Job:
+    """Load both face sets, and find out what the device can do."""
+    data_a, held_a = load_faces(sets["a"], config, world.device)
+    data_b, held_b = load_faces(sets["b"], config, world.device)
+    bfloat16 = training.precision == "bfloat16"
+    if training.precision == "auto":
+        bfloat16 = computes_bfloat16(world.device)
+    on_progress(Progress("train", note=describe_device(world.device, bfloat16=bfloat16)))
+    job = Job(folder, config, [data_a, data_b], [held_a, held_b], training, augmentation, bfloat16, world)
+    if training.batch == "auto":
+        batch = find_batch_size(job, min(config.batch, PRESETS[config.preset].batch))
+        on_progress(Progress("train", note=f"batches of {batch} faces of each person fit into memory"))
+        job = replace(job, model=replace(config, batch=batch))
+    return job
 
 
-def _go_on(folder: Path, state: TrainingState, config: TrainConfig, on_progress: OnProgress) -> None:
+def find_batch_size(job: Job, most: int) -> int:
+    """The largest of `most`, its half, its quarter... that fits into memory. Raises `OptionError` when none does."""
+    batch = most
+    while batch >= 2:
+        with MemoryGuard():
+            _try_batch(job, batch)
+            return batch
+        batch //= 2
+    raise OptionError("Not even two faces of each person fit into memory; end other programs to free some.")
+
+
+def _try_batch(job: Job, batch: int) -> None:
+    state = start_training(job.model.with_batch(batch), 0, job.world.device)
+    for _ in range(2):  # the optimiser takes its memory at the end of the first
+        train_step(state, job.data, job.augmentation, bfloat16=job.bfloat16)
+
+
+def _too_large(job: Job) -> OptionError:
+    if job.world.size > 1:
+        return OptionError(f"Batches of {job.model.batch} faces do not fit into memory; give a smaller batch.")
+    fits = find_batch_size(job, job.model.batch // 2)
+    return OptionError(
+        f"Batches of {job.model.batch} faces of each person do not fit into memory, {fits} do: "
+        f'give {fits} as the batch, or "auto".'
+    )
+
+
+# --- begin -----------------------------------------------------------------------------------------------
+
+
+def _begin(
+    job: Job,
+    sets: dict[str, Path],
+    origin: Path | None,
+    consent: dict[str, dict[str, str]],
+    on_progress: OnProgress,
+) -> TrainingState:
+    """The state that training starts from, the same in all processes: the saved model's, or a new one's."""
+    state = start_training(job.model, job.config.seed, job.world.device)
+    state.consent = consent
+    job.world.wait()  # until all have read which model is there
+    if job.world.leads:
+        if checkpoint.exists(job.folder):
+            _go_on(job, state, origin, on_progress)
+        else:
+            _begin_new(job, state, sets, origin, on_progress)
+    job.world.wait()  # until it is saved
+    if not job.world.leads:
+        checkpoint.resume(job.folder, state)
+    return state
+
+
+def _go_on(job: Job, state: TrainingState, origin: Path | None, on_progress: OnProgress) -> None:
     """Take up the saved model, or an earlier snapshot of it."""
-    if config.back_to is not None:
-        left = checkpoint.go_back(folder, config.back_to)
-        on_progress(
-            Progress("train", note=f"going back; what {folder} was after {left} iterations is kept as a snapshot")
-        )
+    folder = job.folder
+    if origin is not None:
+        on_progress(Progress("train", note=f"{folder} has begun already; {origin} is not needed"))
+    if job.config.back_to is not None:
+        left = checkpoint.go_back(folder, job.config.back_to)
+        note = f"going back; what {folder} was after {left} iterations is kept as a snapshot"
+        on_progress(Progress("train", note=note))
     checkpoint.resume(folder, state)
     on_progress(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
 
 
-def _begin(
-    folder: Path, state: TrainingState, sets: tuple[Path, Path], beginning: Path | None, on_progress: OnProgress
+def _begin_new(
+    job: Job, state: TrainingState, sets: dict[str, Path], origin: Path | None, on_progress: OnProgress
 ) -> None:
-    """Look through the face sets, and save a new model, with what another one knows of faces."""
-    looked = _look_through(*sets, on_progress)
-    if looked is not None:
+    """Look through the face sets before hours are spent on them, and save a new model, with what `origin` knows."""
+    looked = None
+    try:
+        looked = review(sets["a"], sets["b"], on_progress=on_progress)
+        for note in looked.notes:
+            on_progress(Progress("review", note=note))
         state.persons = {side: torch.from_numpy(person) for side, person in looked.persons.items()}
-    if beginning is not None:
-        kept = checkpoint.warm_start(beginning, state, SAME)
+    except FaceModelsMissing as error:
+        on_progress(Progress("train", note=f"the face sets were not looked through: {error}"))
+    if origin is not None:
+        kept = checkpoint.init_from(origin, state, SAME)
         whose = f" and of person {' and '.join(kept)}" if kept else ""
-        on_progress(Progress("train", note=f"beginning with what {beginning} knows of faces{whose}"))
-    checkpoint.save(folder, state)  # a place that cannot be written is found out now
+        on_progress(Progress("train", note=f"beginning with what {origin} knows of faces{whose}"))
+    checkpoint.save(job.folder, state)  # a place that cannot be written is found out now
     if looked is not None:
-        looked.draw(folder / "poses.png")
-
-
-def _fitting_batch(most: int, step: Callable[[int], Tensor]) -> int:
-    """The largest of `most`, its half, its quarter... with which `step` fits into memory. Raises `OptionError`."""
-    batch = most
-    while batch >= 2:
-        if unless_out_of_memory(partial(step, batch)) is not None:
-            return batch
-        batch //= 2
-    raise OptionError("Not even two faces of each person fit into memory; end other programs to free some.")
+        looked.draw(job.folder / "poses.png")

@@ -93,6 +93,16 @@ class ModelConfig:
         return replace(self, batch=batch, first_batch=None)
 
 
+@dataclass
+class Counters:
+    """How far the training of a model has come, all runs together."""
+
+    iteration: int = 0
+    seconds: float = 0.0
+    images: int = 0
+    held: float | None = None  # the latest held-out error, the mean of both persons
+
+
 # 82.1 million parameters, 1.9 billion multiply-adds a face.
 _CLASSIC = ModelConfig(
     "classic", "classic", size=64, coverage=0.75, drop=0.05, only_face=False, learning_rate=5e-5, batch=64

@@ -1,6 +1,7 @@
-"""One step of training: draw faces of both persons, bend them, ask for the unbent ones, learn from the error.
+"""One step of training: draw faces of both persons, warp them, ask for the unwarped ones, learn from the error.
 
-How often, and what happens in between, stands in `train_loop.py`.
+`TrainingState` is everything that a step changes, `FaceData` what it draws from. How often a step is made, and what
+happens in between, is in `training/loop.py`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, occlude, relight, sample_random
 from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.network import Drawn, ModelConfig, ReconstructBoth, SwapNet, build, to_device
-
-
-@dataclass
-class Counters:
-    """How far training has come."""
-
-    iteration: int = 0
-    seconds: float = 0.0
-    images: int = 0
-    held: float | None = None  # the latest held-out error of both persons
+from clearswap.core.network import Counters, Drawn, ModelConfig, ReconstructBoth, SwapNet, build, to_device
 
 
 @dataclass
@@ -34,15 +25,14 @@ class TrainingState:
     """Everything that training changes."""
 
     config: ModelConfig
-    net: SwapNet
-    average: SwapNet
+    net: SwapNet  # trained
+    average: SwapNet  # follows `net` smoothly; this is the one that converts
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     counters: Counters
     persons: dict[str, Tensor] = field(default_factory=dict[str, Tensor])  # by side: (128,), the mean embedding
-    consent: dict[str, dict[str, str]] = field(
-        default_factory=dict[str, dict[str, str]]
-    )  # by side; notes are not saved
+    # by side: the basis on which footage is used, without notes
+    consent: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True)
@@ -53,42 +43,9 @@ class FaceData:
     expressions: Tensor  # (N, 2, MEASURES): of each face, and of its mirror image
 
 
-def train_step(
-    state: TrainingState,
-    data: list[FaceData],
-    augmentation: AugmentConfig,
-    *,
-    bfloat16: bool = False,
-    lesson: nn.Module | None = None,
-    share: Callable[[int], slice] = slice,
-) -> Tensor:
-    """One step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
-
-    With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
-    `lesson` and `share` are for training with others (`training/device.py`): what to call instead of the network's
-    own `ReconstructBoth`, and which faces of a batch of so many are this process's.
-    """
-    size = state.config.batch_at(state.counters.iteration)
-    batches = draw_batches(state, data, augmentation, size, share(size))
-    device = data[0].faces.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        faces = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
-        noise = [batch.noise for batch in batches]
-        drawn: list[Drawn] = (lesson or ReconstructBoth(state.net))(faces, noise)
-    pairs = [_losses(out, batch, state.config) for out, batch in zip(drawn, batches, strict=True)]
-    losses = torch.stack([first for first, _ in pairs])
-    state.optimizer.zero_grad()
-    (losses.sum() + pairs[0][1] + pairs[1][1]).backward()
-    state.optimizer.step()
-    _average(state)
-    state.counters.iteration += 1
-    state.counters.images += 2 * size
-    return losses.detach()
-
-
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from: faces of one person, warped at random, and what is to be made of them."""
+    """The faces of one person in one step: warped at random, and what the network is to make of them."""
 
     inputs: Tensor  # (B, 3, S, S)
     targets: Tensor  # (B, 5, S, S): the faces, the weights of their pixels, and where they show face
@@ -96,10 +53,61 @@ class Batch:
     noise: Tensor  # (B, L)
 
 
+def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
+    """Make a new network with its optimiser, before the first step."""
+    torch.manual_seed(seed)
+    net = to_device(build(model), device)
+    average = copy.deepcopy(net).requires_grad_(False)
+    if model.network == "classic":
+        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
+    else:
+        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
+    generator = torch.Generator(device).manual_seed(seed)
+    return TrainingState(model, net, average, optimizer, generator, Counters())
+
+
+def train_step(
+    state: TrainingState,
+    data: list[FaceData],
+    augmentation: AugmentConfig,
+    *,
+    bfloat16: bool = False,
+    net: nn.Module | None = None,
+    share: Callable[[int], slice] = slice,
+) -> Tensor:
+    """Make one step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
+
+    With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
+    `net` and `share` are for several processes (`training/device.py`): the `ReconstructBoth` of `state.net`, wrapped,
+    and which faces of a batch of so many are this process's.
+    """
+    size = state.config.batch_at(state.counters.iteration)
+    batches = draw_batches(state, data, augmentation, size, share(size))
+    inputs = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
+    noise = [batch.noise for batch in batches]
+    reconstruct = net or ReconstructBoth(state.net)
+    with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=bfloat16):
+        drawn: list[Drawn] = reconstruct(inputs, noise)
+    l1_losses: list[Tensor] = []
+    extras: list[Tensor] = []
+    for person, batch in zip(drawn, batches, strict=True):
+        l1, extra = person_losses(person, batch, state.config)
+        l1_losses.append(l1)
+        extras.append(extra)
+    losses = torch.stack(l1_losses)
+    state.optimizer.zero_grad()
+    (losses.sum() + extras[0] + extras[1]).backward()
+    state.optimizer.step()
+    update_average(state)
+    state.counters.iteration += 1
+    state.counters.images += 2 * size
+    return losses.detach()
+
+
 def draw_batches(
     state: TrainingState, data: list[FaceData], augmentation: AugmentConfig, size: int, share: slice = slice(None)
 ) -> list[Batch]:
-    """`size` faces of each person, of which `share` are computed."""
+    """Draw `size` faces of each person at random, change them at random, and compute those in `share`."""
     model, device = state.config, data[0].faces.device
     drawn: list[tuple[RandomDraws, Tensor, Tensor, Tensor]] = []
     for person in data:
@@ -120,38 +128,26 @@ def draw_batches(
     return [Batch(inputs, targets, expressions, draws.noise) for draws, inputs, targets, expressions in drawn]
 
 
-def _losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:
-    """The L1 loss of one person's faces, and all else that counts with it."""
+def person_losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:
+    """The L1 loss of one person's faces, and the sum of all other losses: structure, mask and expression."""
     patch = drawn.patch.float()  # losses add up many small numbers
     face, weight, mask = batch.targets[:, :3], batch.targets[:, 3:4], batch.targets[:, 4:]
-    loss, extra = weighted_l1(patch, face, weight), patch.new_zeros(())
+    l1 = weighted_l1(patch, face, weight)
+    extra = patch.new_zeros(())
     if model.structure_weight:
         extra = extra + model.structure_weight * dissimilarity(patch, face, weight)
     if drawn.mask is not None:
         extra = extra + F.mse_loss(drawn.mask.float(), mask)
     if drawn.expression is not None:
         extra = extra + model.expression_weight * F.smooth_l1_loss(drawn.expression.float(), batch.expressions)
-    return loss, extra
+    return l1, extra
 
 
 @torch.no_grad()
-def _average(state: TrainingState) -> None:
-    """Let the averaged network follow the trained one: it forgets the jitter of single steps."""
+def update_average(state: TrainingState) -> None:
+    """Move the averaged network a little towards the trained one; the average forgets the jitter of single steps."""
     decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
     averages, latest = list[Tensor](state.average.parameters()), list[Tensor](state.net.parameters())
     get_ema_multi_avg_fn(decay)(averages, latest, state.counters.iteration)  # all at once, not one by one
     for kept, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
         kept.copy_(new)
-
-
-def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
-    """A new network with its optimiser, before the first step."""
-    torch.manual_seed(seed)
-    net = to_device(build(model), device)
-    average = copy.deepcopy(net).requires_grad_(False)
-    if model.network == "classic":
-        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
-    else:
-        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
-    generator = torch.Generator(device).manual_seed(seed)
-    return TrainingState(model, net, average, optimizer, generator, Counters())

@@ -1,10 +1,9 @@
-"""Face sets as training wants them: all faces of a person as bytes on the training device, some kept apart.
+"""Face sets as training wants them: all faces of a person as bytes on the training device, some of them held out.
 
-The held-out error: how well a network draws faces that it was never trained on.
-
-It is the one figure that training reports, logs and is stopped by. Every network is asked the same question at the
-same size, whatever its own is: its patch is drawn at 128 px, as a conversion would draw it, and compared there in the
-face area. A network of 64 px pays for its blur.
+The held-out error says how well a network draws faces that it was never trained on. It is the one figure that training
+reports, logs and is stopped by. Every network is asked the same question at the same size, whatever its own is: its
+patch is drawn at 128 px, as a conversion would draw it, and compared there in the face area. A network of 64 px pays
+for its blur.
 """
 
 from __future__ import annotations
@@ -35,15 +34,25 @@ _DETAILS = (
     [362, 385, 387, 263, 373, 380, 336, 334, 300],
     [61, 39, 0, 269, 291, 405, 17, 181],
 )
-_CLIP = 10  # a source of fewer faces is no clip of its own: pictures, or a scene cut short
-_MOST_HELD = 64  # faces of a person that are measured; more say nothing new and cost time
+_CLIP = 10  # a video of fewer faces is no clip of its own: pictures, or a scene cut short
+_MOST_HELD_OUT = 64  # faces of a person that are measured; more say nothing new and cost time
+HELD_OUT_SIZE = 128  # of the square in which networks are compared
+COVERAGE = 0.7  # which part of the `whole_face` square it shows, and how far below its middle, as in `ModelConfig`
+DROP = 0.055
+_HELD_OUT_BATCH = 32
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Faces of one person that are kept apart from training."""
+
+    inputs: Tensor  # (H, 3, S, S) in 0..1, what the network sees
+    truth: Tensor  # (H, 3, 128, 128) in 0..1, what it should draw
+    area: Tensor  # (H, 1, 128, 128), 1 in the face
 
 
 def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> tuple[FaceData, HeldOut]:
-    """The faces of a set, `model.hold_out` of them apart. Raises `FacesetError`.
-
-    R is `stored_side`, so that drawing from them blurs little.
-    """
+    """Load the faces of a set, and hold out the share `model.hold_out` of them. Raises `FacesetError`."""
     records = read_index(folder, at_least=2)
     apart = held_out(records, model.hold_out)
     learned = [record for i, record in enumerate(records) if i not in apart]
@@ -51,65 +60,53 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> tuple[
     faces = torch.empty(len(learned), 5, side, side, dtype=torch.uint8)
     for place, record in zip(faces, learned, strict=True):  # one picture in memory at a time
         free = read_mask(folder, record, side)
-        place.copy_(torch.from_numpy(_as_bytes(record, read_face(folder, record), model, free)).permute(2, 0, 1))
-    chosen = spread([records[i] for i in sorted(apart)], _MOST_HELD)
-    kept = _hold([(record, read_face(folder, record)) for record in chosen], model, device)
+        pixels = _as_bytes(record, read_face(folder, record), model, free)
+        place.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
     seen = centred(np.stack([read_expression(record.aligned_landmarks()) for record in learned]))
-    return FaceData(faces.to(device), torch.from_numpy(np.stack(seen, 1)).to(device)), kept
-
-
-def stored_side(model: ModelConfig) -> int:
-    """Side in pixels at which whole faces are kept for a network: a quarter more than it needs."""
-    return round(model.size / model.coverage * 1.25 / 16) * 16
+    expressions = torch.from_numpy(np.stack(seen, 1))
+    chosen = spread([records[i] for i in sorted(apart)], _MOST_HELD_OUT)
+    kept = _hold_out([(record, read_face(folder, record)) for record in chosen], model, device)
+    return FaceData(faces.to(device), expressions.to(device)), kept
 
 
 def held_out(records: list[FaceRecord], share: float) -> set[int]:
-    """Which faces are kept apart: `share` of each clip, from its end, so that no neighbour of theirs is trained on.
+    """Which faces are held out: `share` of each clip, from its end, so that no neighbour of theirs is trained on.
 
-    Sources of fewer than ten faces, single pictures above all, count as one clip together. At least one face is held
+    Videos of fewer than ten faces, single pictures above all, count as one clip together. At least one face is held
     out, and never all of a set.
     """
     clips: dict[str, list[int]] = {}
     for source, run in groupby(range(len(records)), key=lambda i: records[i].source):
         clips.setdefault(source, []).extend(run)
-    small = [i for indices in clips.values() if len(indices) < _CLIP for i in indices]
-    whole = [indices for indices in clips.values() if len(indices) >= _CLIP] + ([small] if small else [])
-    held = {i for indices in whole for i in indices[len(indices) - round(share * len(indices)) :]}
+    long = [indices for indices in clips.values() if len(indices) >= _CLIP]
+    short = [i for indices in clips.values() if len(indices) < _CLIP for i in indices]
+    held = {i for indices in [*long, short] for i in indices[len(indices) - round(share * len(indices)) :]}
     return held or {len(records) - 1}
+
+
+def stored_side(model: ModelConfig) -> int:
+    """Side in pixels at which whole faces are kept for a network: a quarter more than it needs, so that drawing from
+    them blurs little.
+    """
+    return round(model.size / model.coverage * 1.25 / 16) * 16
 
 
 def _as_bytes(
     record: FaceRecord, picture: Frame, model: ModelConfig, free: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """One face, its weights and its mask (R, R, 5); of what is not `free`, nothing is learned but that."""
+    """One face, its weights and its mask (R, R, 5). Of what is not `free` (R, R), only that is learned."""
     side = stored_side(model)
     scale = side / len(picture)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = np.asarray(cv2.resize(picture, (side, side), interpolation=interpolation), np.uint8)
     landmarks = record.aligned_landmarks() * np.float32(scale)
     shown = only_face(small, landmarks) if model.only_face else small
-    weights, area = pixel_weights(landmarks, side, model), hull(landmarks, side)
+    weights = pixel_weights(landmarks, side, model)
+    area = hull(landmarks, side)
     if free is not None:
-        weights, area = np.where(free > 127, weights, 0).astype(np.uint8), np.minimum(area, free)
+        weights = np.where(free > 127, weights, 0).astype(np.uint8)
+        area = np.minimum(area, free)
     return np.dstack([shown, weights, area])
-
-
-def _hold(faces: list[tuple[FaceRecord, Frame]], model: ModelConfig, device: torch.device) -> HeldOut:
-    seen = framed(
-        _stacked([_as_bytes(record, picture, model) for record, picture in faces])[:, :3].float() / 255, model
-    )
-    truth: list[Frame] = []
-    areas: list[NDArray[np.uint8]] = []
-    for record, picture in faces:
-        view = zoomed(np.eye(2, 3), len(picture), HELD_OUT_SIZE, COVERAGE, DROP)
-        truth.append(align(picture, view, HELD_OUT_SIZE))
-        areas.append(hull(transform(record.aligned_landmarks(), view), HELD_OUT_SIZE)[..., None] // 255)
-    return HeldOut(seen.to(device), (_stacked(truth).float() / 255).to(device), _stacked(areas).float().to(device))
-
-
-def _stacked(pictures: list[NDArray[np.uint8]]) -> Tensor:
-    """Pictures (H, W, C) as one tensor (B, C, H, W)."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 def pixel_weights(landmarks: Points, size: int, model: ModelConfig) -> NDArray[np.uint8]:
@@ -126,18 +123,22 @@ def pixel_weights(landmarks: Points, size: int, model: ModelConfig) -> NDArray[n
     return weight
 
 
-HELD_OUT_SIZE = 128  # of the square in which networks are compared
-COVERAGE, DROP = 0.7, 0.055  # which part of the `whole_face` square it shows, as in `ModelConfig`
-_HELD_OUT_BATCH = 32
+def _hold_out(faces: list[tuple[FaceRecord, Frame]], model: ModelConfig, device: torch.device) -> HeldOut:
+    shown: list[NDArray[np.uint8]] = []
+    truth: list[Frame] = []
+    areas: list[NDArray[np.uint8]] = []
+    for record, picture in faces:
+        shown.append(_as_bytes(record, picture, model)[..., :3])
+        view = zoomed(np.eye(2, 3), len(picture), HELD_OUT_SIZE, COVERAGE, DROP)
+        truth.append(align(picture, view, HELD_OUT_SIZE))
+        areas.append(hull(transform(record.aligned_landmarks(), view), HELD_OUT_SIZE)[..., None] // 255)
+    inputs = framed(_stacked(shown).float() / 255, model)
+    return HeldOut(inputs.to(device), (_stacked(truth).float() / 255).to(device), _stacked(areas).float().to(device))
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Faces of one person kept apart from training."""
-
-    inputs: Tensor  # (H, 3, S, S) in 0..1, what the network sees
-    truth: Tensor  # (H, 3, 128, 128) in 0..1, what it should draw
-    area: Tensor  # (H, 1, 128, 128), 1 in the face
+def _stacked(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """Pictures (H, W, C) as one tensor (B, C, H, W)."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 @torch.inference_mode()

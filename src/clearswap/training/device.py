@@ -1,34 +1,31 @@
-"""The machine that torch computes on.
-
-Many processes that train one model, each on its share of every batch, started by torchrun:
+"""What torch computes on: one device, or several processes that train one model together.
 
     torchrun --nproc-per-node 2 -m clearswap train faces_a faces_b -o model --minutes 60
 
-The first process leads: it runs the training loop, and before each step tells the others what comes. They follow. All
-hold the same network; gradients are averaged by torch's DistributedDataParallel, the levels' statistics by `mean`, and
-each draws the random numbers of the whole batch and takes its share: so it is the training that one process would do.
+Several processes run the same loop on the same model (SPMD, "single program, multiple data"). Each draws the random
+numbers of the whole batch and computes its share; torch's DistributedDataParallel averages the gradients, and `World`
+the levels' statistics: so it is the training that one process would do. The first process alone writes files, reports,
+and decides what needs a clock or a person; `World.from_first` tells the others. All read the same saved model.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn import functional as dist_functional
 from torch.nn.parallel import DistributedDataParallel
 
 from clearswap.core.network import LatentNorm, ModelConfig
-from clearswap.core.train_step import TrainingState
 from clearswap.errors import ModelError, OptionError
-
-Result = TypeVar("Result")
 
 
 def used_device() -> torch.device:
@@ -61,6 +58,9 @@ def describe_device(device: torch.device, *, bfloat16: bool) -> str:
     return f"training on {processor} in {numbers} (no accelerator found; see the README for GPUs)"
 
 
+# --- memory ----------------------------------------------------------------------------------------------
+
+
 def keep_freed_memory() -> None:
     """Have this process keep the memory that it frees, to use it again, instead of handing it back to the system.
 
@@ -68,67 +68,73 @@ def keep_freed_memory() -> None:
     5,000 to 8,000 of them a step of `lite`, 16 ms of processor time of 300. With this it is 50 pages and 1 ms. Only
     glibc knows how (`mallopt`, "man 3 mallopt"); elsewhere nothing happens.
     """
-    blocks_of_their_own, given_back = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: from how many bytes on
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # Windows knows no library of that name
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: from how many bytes on
+    with suppress(AttributeError, OSError, TypeError):  # Windows knows no library of that name
         libc = ctypes.CDLL(None)
-        libc.mallopt(blocks_of_their_own, 32 << 20)
-        libc.mallopt(given_back, 1 << 30)
+        libc.mallopt(mmap_threshold, 32 << 20)
+        libc.mallopt(trim_threshold, 1 << 30)
 
 
-def unless_out_of_memory(work: Callable[[], Result]) -> Result | None:
-    """What `work` returns, or None when memory, an accelerator's or the computer's own, ran out meanwhile.
+class MemoryGuard:
+    """Ends its block quietly when memory, an accelerator's or the computer's own, runs out.
 
-    Not an exception, because one would hold on to all that was computed until then. Torch has an error of its own for
-    accelerators only; the words are those of its CPU allocator and of oneDNN.
+    The error is not passed on, because it would hold on to all that was computed until then.
     """
+
+    def __enter__(self) -> None:
+        """Nothing is prepared."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return is_out_of_memory(error)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that memory ran out. Torch has a type of its own for accelerators only; the words below are
+    those of its CPU allocator and of oneDNN.
+    """
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
     words = ("can't allocate memory", "not enough memory", "could not create a primitive", "could not create a memory")
-    other = "descriptor"  # which oneDNN cannot create for what it does not support
-    try:
-        return work()
-    except (MemoryError, torch.OutOfMemoryError):
-        return None
-    except RuntimeError as error:
-        text = str(error).lower()
-        if other not in text and any(part in text for part in words):
-            return None
-        raise
+    text = str(error).lower()
+    if "descriptor" in text:  # which oneDNN cannot create for what it does not support
+        return False
+    return isinstance(error, RuntimeError) and any(part in text for part in words)
 
 
-Outcome = TypeVar("Outcome")
-
-_STEP, _SHARE, _END = 0, 1, 2  # what the leader can ask for
+# --- several processes -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes of one training. Alone, it is one that does nothing at all."""
+class World:
+    """The processes of one training, and this one's place among them. One process alone does nothing special."""
 
     rank: int = 0
     size: int = 1
+    device: torch.device = field(default_factory=used_device)
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that saves and reports."""
+        """Whether this process is the one that writes and reports."""
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
         """Which faces of a batch are this process's. Raises `OptionError` for a batch that cannot be shared."""
+        own = batch // self.size
         if batch % self.size:
             raise OptionError(
-                f"A batch of {batch} faces cannot be shared by {self.size} processes; give --batch "
-                f"{max(1, batch // self.size) * self.size}."
+                f"A batch of {batch} faces cannot be shared by {self.size} processes; give a batch of "
+                f"{max(1, own) * self.size}."
             )
-        own = batch // self.size
         return slice(self.rank * own, (self.rank + 1) * own)
 
     def shareable(self, model: ModelConfig) -> ModelConfig:
-        """The same with first batches that can be shared, if need be larger ones."""
+        """`model` with first batches that can be shared: the next larger ones, if need be."""
         if model.first_batch is None:
             return model
         return replace(model, first_batch=self.size * math.ceil(model.first_batch / self.size))
 
     def parallel(self, net: nn.Module) -> nn.Module:
-        """What computes as `net` does and averages gradients over all processes; `net` itself when alone."""
+        """Wrap `net`, so that gradients and the levels' statistics are averaged over all processes."""
         if self.size == 1:
             return net
         for part in net.modules():
@@ -140,114 +146,48 @@ class Team:
         """The mean over all processes of a tensor that each has; gradients flow through."""
         if self.size == 1:
             return own
-        total: Tensor = _Sum.apply(own)  # pyright: ignore[reportUnknownVariableType]
+        total: Tensor = dist_functional.all_reduce(own)  # pyright: ignore[reportUnknownVariableType]
         return total / self.size  # pyright: ignore[reportUnknownVariableType]
 
-    def lead(self, state: TrainingState, step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """`step` of all processes. Where the state is not the one that the last step left (at first, and when the loop
-        went back to an earlier one), all get the leader's before.
-        """
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def from_first(self, *values: float) -> list[float]:
+        """The first process's values, in every process. Waits until it has them."""
         if self.size == 1:
-            return step
-        known: list[int] = []
-
-        def together() -> Tensor:
-            if known != [state.counters.iteration]:
-                self._tell(_SHARE)
-                self._share(state)
-            self._tell(_STEP)
-            losses = self.mean(step().detach())
-            known[:] = [state.counters.iteration]
-            return losses
-
-        return together
-
-    def follow(self, state: TrainingState, step: Callable[[], Tensor]) -> Any:
-        """Do what the leader says until it ends; returns what came of it. Raises `ModelError` when it failed."""
-        while (order := self._tell(None)) != _END:
-            if order == _SHARE:
-                self._share(state)
-            else:
-                self.mean(step().detach())
-        outcome = self._tell(None)
-        if outcome is None:
-            raise ModelError("The first process of the training ended with an error, which it told.")
-        return outcome
-
-    def together(self, work: Callable[[], Outcome]) -> Outcome:
-        """What `work` returns; however it ends, the leader lets the others go, and the team is no more."""
-        outcome: Outcome | None = None
-        try:
-            outcome = work()
-            return outcome
-        finally:
-            if self.size > 1:
-                if self.leads:
-                    self._tell(_END)
-                    self._tell(outcome)
-                dist.destroy_process_group()  # an end without it may abort
-
-    def _tell(self, what: Any) -> Any:
-        """What the leader says, to all."""
-        box = [what]
-        dist.broadcast_object_list(box)
-        return box[0]
-
-    def _share(self, state: TrainingState) -> None:
-        """Give all processes the leader's state."""
-        if self.leads:
-            self._tell((state.config.learning_rate, state.counters, _shapes(state)))
-        else:
-            rate, state.counters, shapes = self._tell(None)
-            state.config = replace(state.config, learning_rate=rate)
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
-            for parameter, named in zip(state.net.parameters(), shapes, strict=True):  # to be filled below
-                state.optimizer.state[parameter] = {
-                    name: torch.empty_like(parameter) if like else torch.zeros((), device=parameter.device)
-                    for name, like in named.items()
-                }
-        numbers = state.generator.get_state()
-        tensors = [numbers, *state.net.state_dict().values(), *state.average.state_dict().values()]
-        tensors += [v for p in state.net.parameters() for v in state.optimizer.state.get(p, {}).values()]
-        for tensor in tensors:
-            dist.broadcast(tensor, 0)
-        state.generator.set_state(numbers)
+            return list(values)
+        box = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(box, 0)
+        return [float(value) for value in box]
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over all processes. What depends on it does so in every process, so its gradient is a sum, too."""
+@contextmanager
+def join_world() -> Generator[World]:
+    """Join the processes that torchrun started with this one, as long as the block lasts.
 
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        del ctx
-        total = own.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
-        del ctx
-        total = grad_outputs[0].clone()
-        dist.all_reduce(total)
-        return total
-
-
-def _shapes(state: TrainingState) -> list[dict[str, bool]]:
-    """What the optimiser keeps of each parameter, and whether it is of the parameter's shape or one number."""
-    kept = [state.optimizer.state.get(parameter, {}) for parameter in state.net.parameters()]
-    return [{name: value.dim() > 0 for name, value in one.items()} for one in kept]
-
-
-def join() -> tuple[Team, torch.device]:
-    """The team that torchrun started this process in, and this process's device."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    Raises `ModelError` when another process has ended in the middle of it.
+    """
+    size, device = int(os.environ.get("WORLD_SIZE", "1")), used_device()
     if size == 1:
-        return Team(), used_device()
-    device = used_device()
+        yield World(device=device)
+        return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    return Team(dist.get_rank(), size), device
+    try:
+        yield World(dist.get_rank(), size, device)
+    except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
+        raise ModelError("Another process of this training has ended; its own message says why.") from error
+    finally:
+        dist.destroy_process_group()  # an end without it may abort, and lets the others wait
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    distributed: Any = dist
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()

@@ -1,19 +1,17 @@
-"""The history of a training: `history.csv`, one line every half second or so, and when to keep a preview.
+"""What a training shows of itself: `history.csv`, previews of what the model can do by now, and progress.
 
-TensorBoard: the same curves as `history.csv`, and the previews, for `tensorboard --logdir MODEL`.
-
-The preview: a picture of what the model can do by now, and a history of such pictures.
+A log that cannot be written, on a full disk for example, stops no training: it is said once. (The model itself is saved
+by `training/checkpoint.py`, which does stop.)
 """
 
 from __future__ import annotations
 
 import csv
-import time
-from contextlib import suppress
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,11 +20,16 @@ from torch import Tensor
 
 from clearswap.core.align import Frame
 from clearswap.core.network import Side, SwapNet
+from clearswap.errors import OutputError
 from clearswap.media.atomic import atomic_file, output_errors
 from clearswap.media.files import encode_picture
-from clearswap.training.dataset import HeldOut
+from clearswap.progress import OnProgress, Progress, silent
+from clearswap.training.dataset import HeldOut, minutes_without_gain
 
 HISTORY_FILE = "history.csv"
+PREVIEW = "preview.jpg"
+PREVIEWS = "history"
+_FACES = 4  # of each person in a preview
 
 
 @dataclass(frozen=True)
@@ -43,71 +46,15 @@ class LogRow:
 
     @property
     def held(self) -> float | None:
-        """The held-out error of both persons."""
+        """The held-out error, the mean of both persons."""
         return None if self.held_a is None or self.held_b is None else (self.held_a + self.held_b) / 2
 
 
 COLUMNS = [field.name for field in fields(LogRow)]
 
 
-class History:
-    """Collects lines between saves, so that the file never runs ahead of the saved model."""
-
-    def __init__(self, folder: Path, iteration: int) -> None:
-        self._path, self._new, self._kept = folder / HISTORY_FILE, list[LogRow](), float(iteration)
-        known = read_history(folder)
-        kept = [moment for moment in known if moment.iteration <= iteration]
-        if len(kept) < len(known):  # the model went back to an earlier state
-            self._rewrite(kept)
-        self._held = [moment for moment in kept if moment.held is not None]
-
-    def add(self, moment: LogRow) -> None:
-        """Note one report."""
-        self._new.append(moment)
-        if moment.held is not None:
-            self._held.append(moment)
-
-    def held_out(self) -> tuple[list[float], list[float]]:
-        """The curve so far: seconds of training, and the held-out errors at them."""
-        return [m.seconds for m in self._held], [m.held for m in self._held if m.held is not None]
-
-    def forget_after(self, iteration: int) -> None:
-        """Drop what was noted, but not written yet, of later iterations."""
-        self._new = [moment for moment in self._new if moment.iteration <= iteration]
-        self._held = [moment for moment in self._held if moment.iteration <= iteration]
-
-    def write(self) -> None:
-        """Append what was noted to the file."""
-        with output_errors(self._path):
-            fresh = not self._path.is_file()
-            with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(([COLUMNS] if fresh else []) + [_row(moment) for moment in self._new])
-        self._new = []
-
-    def _rewrite(self, moments: list[LogRow]) -> None:
-        with atomic_file(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS] + [_row(moment) for moment in moments])
-
-    def keeps(self, iteration: int) -> bool:
-        """Whether this preview belongs into the animation: each comes a tenth later than the one before, so that
-        even a week of training keeps about a hundred, most of them from the start, when most happens.
-        """
-        due = iteration >= self._kept * 1.1
-        if due:
-            self._kept = max(float(iteration), 10.0)
-        return due
-
-
-def _row(moment: LogRow) -> list[str]:
-    return [_short(value) for value in astuple(moment)]
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
 def read_history(folder: Path) -> list[LogRow]:
-    """Every line; empty when there is no history."""
+    """Every line of a model's history; empty when it has none."""
     path = folder / HISTORY_FILE
     if not path.is_file():
         return []
@@ -123,76 +70,107 @@ def read_history(folder: Path) -> list[LogRow]:
     ]
 
 
-BOARD = "tensorboard"
+class TrainingLog:
+    """History, previews and progress of one run, from where the model stands.
 
-
-class Board:
-    """Writes curves and pictures. A board that cannot be written must not stop a training of hours: it falls silent,
-    and `trouble` says why.
-
-    Its records are written here and now. TensorBoard's own writer has a thread for that, which meets a full disk with a
-    traceback on the terminal; and names its files after the host.
+    Rows are collected between saves, so that the history never runs ahead of the saved model.
     """
 
-    def __init__(self, folder: Path, iteration: int) -> None:
-        """`iteration`: where the training stands; what an earlier run wrote past it is hidden."""
-        self.trouble = ""
-        self._place = folder / BOARD
-        self._records: Any = None
-        try:
-            self._place.mkdir(parents=True, exist_ok=True)
-            self._events: Any = import_module("tensorboard.compat.proto.event_pb2")  # takes a second
-            self._summaries: Any = import_module("torch.utils.tensorboard.summary")
-            writer: Any = import_module("tensorboard.summary.writer.record_writer")
-            # TensorBoard reads the files of a folder in the order of their names
-            self._records = writer.RecordWriter((self._place / f"events.out.tfevents.{time.time():017.6f}").open("wb"))
-            self._write(self._events.Event(file_version="brain.Event:2"))
-            start = self._events.SessionLog(status=self._events.SessionLog.START)
-            self._write(self._events.Event(step=iteration + 1, session_log=start))
-        except Exception as error:  # whatever its many parts may raise
-            self._give_up(error)
+    def __init__(
+        self,
+        folder: Path,
+        iteration: int,
+        on_progress: OnProgress = silent,
+        *,
+        iterations: int | None = None,
+        minutes: float | None = None,
+    ) -> None:
+        """Drop what an earlier run logged past `iteration`. Training is to end after `iterations` or `minutes`."""
+        self.folder, self.on_progress = folder, on_progress
+        self.iterations, self.minutes = iterations, minutes
+        self.flat_minutes: float | None = None  # how long the held-out error has no longer fallen
+        known = read_history(folder)
+        kept = [row for row in known if row.iteration <= iteration]
+        if len(kept) < len(known):
+            with atomic_file(folder / HISTORY_FILE) as partial:
+                _append(partial, kept)
+        for path in (folder / PREVIEWS).glob("*.jpg"):
+            if path.stem.isdigit() and int(path.stem) > iteration:
+                path.unlink()
+        self._new: list[LogRow] = []
+        self._measured = [row for row in kept if row.held is not None]
+        self._held: dict[str, float] = {}  # as last measured in this run
+        self._last_preview = float(iteration)
+        self._said_trouble = False
 
-    def add(self, moment: LogRow) -> None:
-        """One line of the history."""
-        curves = {"loss/a": moment.loss_a, "loss/b": moment.loss_b, "speed/images a second": moment.images_per_second}
-        if moment.held_a is not None and moment.held_b is not None:
-            curves |= {"held-out/a": moment.held_a, "held-out/b": moment.held_b}
-        if self._records is not None:
-            self._add([self._summaries.scalar(name, value) for name, value in curves.items()], moment.iteration)
+    def note(self, text: str) -> None:
+        """Say a line worth keeping on the screen."""
+        self.on_progress(Progress("train", note=text))
+
+    def report(self, row: LogRow) -> None:
+        """Take a row into the history and report it; say so when the held-out error has flattened."""
+        self._new.append(row)
+        if row.held_a is not None and row.held_b is not None:
+            self._held = {"held-out a": row.held_a, "held-out b": row.held_b}
+        values = {"iteration": float(row.iteration), **self._held, "images/s": row.images_per_second}
+        if self.minutes is not None and not self.iterations:
+            self.on_progress(Progress("train", row.seconds, 60 * self.minutes, "seconds", values))
+        else:
+            self.on_progress(Progress("train", row.iteration, self.iterations or None, "iterations", values))
+        if row.held is not None:
+            self._measured.append(row)
+            self._notice_flat(row.held)
+
+    def _notice_flat(self, error: float) -> None:
+        before = self.flat_minutes
+        seconds = [row.seconds for row in self._measured]
+        self.flat_minutes = minutes_without_gain(seconds, [row.held for row in self._measured if row.held is not None])
+        if self.flat_minutes is not None and before is None:
+            self.note(
+                f"no gain over the last {self.flat_minutes:.0f} minutes (held-out error {error:.4f}); "
+                "more footage or a larger preset would help more than more time"
+            )
+
+    def write(self) -> None:
+        """Append the new rows to the file, all or none."""
+        with self._tolerated(), output_errors(self.folder / HISTORY_FILE):
+            _append(self.folder / HISTORY_FILE, self._new)
+            self._new = []
 
     def show(self, preview: Frame, iteration: int) -> None:
-        """A preview."""
-        if self._records is not None:
-            self._add([self._summaries.image("preview", preview, dataformats="HWC")], iteration)
+        """Replace the preview, (H, W, 3) bytes; now and then a copy is kept for the animation."""
+        with self._tolerated():
+            write_preview(self.folder, preview, iteration if self.keeps_preview(iteration) else None)
 
-    def close(self) -> None:
-        """Close the file; nothing is left to write."""
-        if self._records is not None:
-            self._records.close()
+    def keeps_preview(self, iteration: int) -> bool:
+        """Whether this preview is kept. Each comes a tenth later than the one before, so that even a week of training
+        keeps about a hundred, most of them from the start, when most happens.
+        """
+        due = iteration >= self._last_preview * 1.1
+        if due:
+            self._last_preview = max(float(iteration), 10.0)
+        return due
 
-    def _add(self, summaries: list[Any], iteration: int) -> None:
+    @contextmanager
+    def _tolerated(self) -> Generator[None]:
         try:
-            for summary in summaries:
-                self._write(self._events.Event(step=iteration, summary=summary))
-        except OSError as error:
-            self._give_up(error)
-
-    def _write(self, event: Any) -> None:
-        event.wall_time = time.time()
-        self._records.write(event.SerializeToString())
-        self._records.flush()
-
-    def _give_up(self, error: Exception) -> None:
-        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        self.trouble = f"TensorBoard's folder {self._place} cannot be written ({reason}); training goes on without it"
-        with suppress(OSError):
-            self.close()
-        self._records = None
+            yield
+        except OutputError as error:
+            if not self._said_trouble:
+                self.note(f"{error} Training goes on without it.")
+            self._said_trouble = True
 
 
-PREVIEW = "preview.jpg"
-PREVIEWS = "history"
-_FACES = 4  # of each person
+def _append(path: Path, rows: list[LogRow]) -> None:
+    size = path.stat().st_size if path.exists() else 0
+    lines = [["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row)] for row in rows]
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(lines if size else [COLUMNS, *lines])
+    except OSError:
+        if path.is_file():
+            os.truncate(path, size)  # half a line would be read as damage
+        raise
 
 
 @torch.inference_mode()
@@ -211,16 +189,10 @@ def draw_preview(net: SwapNet, held_a: HeldOut, held_b: HeldOut) -> Frame:
 def _block(net: SwapNet, faces: Tensor, own: Side, other: Side) -> Tensor:
     chosen = torch.linspace(0, len(faces) - 1, _FACES).round().long()
     original = faces[chosen.to(faces.device)]
-    again, swapped = net(original, own, own).patch, net(original, own, other).patch
+    again = net(original, own, own).patch
+    swapped = net(original, own, other).patch
     columns = torch.cat([original, again, swapped], 3)  # (F, 3, S, 3 S)
     return torch.cat(list(columns), 1)  # (3, F S, 3 S)
-
-
-def forget_previews(folder: Path, iteration: int) -> None:
-    """Drop kept previews of later iterations: the model went back to an earlier state."""
-    for path in (folder / PREVIEWS).glob("*.jpg"):
-        if path.stem.isdigit() and int(path.stem) > iteration:
-            path.unlink()
 
 
 def write_preview(folder: Path, picture: Frame, iteration: int | None) -> None:

@@ -1,6 +1,8 @@
-"""The training loop's clocks: when to measure, on_progress, save, keep a snapshot, step back, pause and stop.
+"""The training loop: step after step until it is enough.
 
-What a step is stands in `api/train.py`; this file only calls it, again and again.
+`run` is the loop, the same in every process. Between two steps the first process's `Supervisor` measures, reports and
+saves, with a `Clock` that says when, a `DivergenceGuard` that says whether all is well, and a `TrainingLog`. Everything
+that can go wrong in hours leaves the last good model on disk. The step itself is `core/train_step.py`.
 """
 
 from __future__ import annotations
@@ -13,19 +15,23 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clearswap.core.network import Side
-from clearswap.core.train_step import TrainingState
+from clearswap.core.augment import AugmentConfig
+from clearswap.core.network import Counters, ModelConfig, ReconstructBoth
+from clearswap.core.train_step import FaceData, TrainingState, train_step
 from clearswap.errors import ModelError, OptionError
-from clearswap.progress import OnProgress, Progress
+from clearswap.progress import OnProgress
 from clearswap.training import checkpoint
-from clearswap.training.dataset import HeldOut, held_out_error, minutes_without_gain
-from clearswap.training.log import Board, History, LogRow, draw_preview, forget_previews, write_preview
+from clearswap.training.dataset import HeldOut, held_out_error
+from clearswap.training.device import World
+from clearswap.training.log import LogRow, TrainingLog, draw_preview
 
-_DIVERGED = 2.5  # times the least smoothed loss; in eight trainings of up to 4,000 steps it rose to 1.05 at most
+_DIVERGED = 2.5  # times the least smooth loss; in eight trainings of up to 4,000 steps it rose to 1.05 at most
 _SMOOTH = 0.95  # the loss is a running mean over about 20 steps
 _SETBACKS = 4  # in a row; more mean that no learning rate helps
+_NO_NUMBERS = "losses or weights were no longer numbers"
+_STEP, _STEP_BACK, _WAIT, _END = range(4)  # what the first process orders
 
 
 @dataclass(frozen=True)
@@ -80,205 +86,246 @@ class TrainConfig:
             raise OptionError("A training cannot last less than nothing; give positive minutes or iterations.")
 
 
-class TrainLoop:
-    """Trains until it is enough. Everything that can go wrong in hours leaves the last good model on disk."""
+@dataclass(frozen=True)
+class Job:
+    """What is trained on what, and how: all that stays as it is from the first step to the last."""
 
-    def __init__(
-        self, folder: Path, state: TrainingState, held: list[HeldOut], config: TrainConfig, on_progress: OnProgress
-    ) -> None:
-        self.folder, self.state, self.sets, self.config, self.on_progress = folder, state, held, config, on_progress
-        self.history = History(folder, state.counters.iteration)
-        self.board = Board(folder, state.counters.iteration)
-        self.recent: list[Tensor] = []  # losses since they were last read, still on the device
-        self.losses = self.held = (float("nan"), float("nan"))
-        self.smooth_loss, self.least_loss = math.nan, math.inf
-        self.least_held = checkpoint.best_error(folder)
-        forget_previews(folder, state.counters.iteration)
-        self.flat: float | None = None  # minutes without gain
-        self.begun, self.earlier = time.monotonic(), state.counters.seconds
-        self.run_images, self.run_seconds = state.counters.images, self.earlier
-        self.next_report = self.next_preview = 0.0
-        self.next_measure = self.earlier + 1
-        between = 60 * config.snapshot_minutes
-        self.next_snapshot = between * (self.earlier // between + 1) if between else 0.0
-        self.setbacks = 0
+    folder: Path
+    model: ModelConfig
+    data: list[FaceData]  # of both persons
+    held_out: list[HeldOut]
+    config: TrainConfig
+    augmentation: AugmentConfig
+    bfloat16: bool
+    world: World
 
-    def run(self, step: Callable[[], Tensor], stop: Callable[[], bool], pause: Callable[[], bool]) -> None:
-        """Call `step`, which trains the state by one iteration and returns its two losses, until it is enough or
-        `stop` says so. While `pause` says so, wait.
+
+class Clock:
+    """Seconds of training, earlier runs included and pauses left out; and when what is due next."""
+
+    def __init__(self, counters: Counters, snapshot_minutes: float) -> None:
+        self._start = replace(counters)
+        self._earlier = counters.seconds
+        self._begun = time.monotonic()
+        self.paused = False
+        self.next_report = 0.0
+        self.next_preview = 0.0
+        self.next_measurement = counters.seconds + 1
+        between = 60 * snapshot_minutes
+        self.next_snapshot = between * (counters.seconds // between + 1) if between else 0.0
+
+    def now(self) -> float:
+        """Seconds of training."""
+        return self._earlier if self.paused else self._earlier + time.monotonic() - self._begun
+
+    def pause(self) -> None:
+        """Stand still."""
+        self._earlier = self.now()
+        self.paused = True
+
+    def go_on(self) -> None:
+        """Run again."""
+        self._begun = time.monotonic()
+        self.paused = False
+
+    def speed(self, counters: Counters) -> float:
+        """Images a second since the clock began."""
+        return (counters.images - self._start.images) / max(counters.seconds - self._start.seconds, 1e-6)
+
+
+class DivergenceGuard:
+    """Tells when a training diverges: losses or weights that are no numbers, or losses that rise steeply.
+
+    Losses stay on the device until they are asked for, because reading them makes the processor wait.
+    """
+
+    def __init__(self, least_loss: float = math.inf, setbacks: int = 0) -> None:
+        """`least_loss` is the least smooth loss so far; `setbacks` how often in a row the training went back."""
+        self.least_loss, self.setbacks = least_loss, setbacks
+        self.smooth_loss = math.nan
+        self.losses = (math.nan, math.nan)  # of both persons, the mean of the steps since they were last read
+        self._unread: list[Tensor] = []
+
+    def add(self, losses: Tensor) -> None:
+        """Take the two losses (2,) of a step."""
+        self._unread.append(losses)
+
+    def trouble(self, net: nn.Module | None) -> str | None:
+        """Read the latest losses, and say what is wrong, or None. A loss is older than the step that it led to: before
+        a save, the weights of `net` are looked at, too.
         """
-        try:
-            while True:
-                if self._enough() or stop():
-                    if self._healthy(weights=True):
-                        break
-                    self._step_back()
-                elif pause():
-                    self._pause(pause, stop)
-                else:
-                    self.recent.append(step())
-                    self._after_step()
-            self._tell(measure=True)
-            self._save()
-        finally:
-            self._to_board(Board.close)
-
-    def _after_step(self) -> None:
-        counters = self.state.counters
-        counters.seconds = self._now()
-        saves, tells = counters.iteration % self.config.save_every == 0, counters.seconds >= self.next_report
-        if (saves or tells) and not self._healthy(weights=saves):
-            self._step_back()
-            return
-        if tells:
-            self._tell(measure=counters.seconds >= self.next_measure)
-        if saves:
-            self._save()
-        elif counters.seconds >= self.next_preview:
-            self._preview()
-
-    def _now(self) -> float:
-        return self.earlier + time.monotonic() - self.begun
-
-    def _enough(self) -> bool:
-        counters, config = self.state.counters, self.config
-        late = config.minutes is not None and counters.seconds >= 60 * config.minutes
-        done = config.iterations is not None and counters.iteration >= config.iterations
-        return late or done or (config.until_flat and self.flat is not None)
-
-    def _pause(self, pause: Callable[[], bool], stop: Callable[[], bool]) -> None:
-        """Save, and wait; the clock stands still meanwhile."""
-        if not self._healthy(weights=True):
-            self._step_back()
-            return
-        self._save()
-        seconds = self._now()
-        self.on_progress(Progress("train", note=f"paused after {self.state.counters.iteration} iterations, all saved"))
-        while pause() and not stop():
-            time.sleep(0.05)
-        self.begun, self.earlier = time.monotonic(), seconds
-        if not stop():
-            self.on_progress(Progress("train", note="going on"))
-
-    def _healthy(self, *, weights: bool) -> bool:
-        """Read the latest losses, which makes the processor wait for the device; whether they are as they should be.
-
-        A loss is older than the step that it led to: what is to be saved is asked for its `weights`, too.
-        """
-        if self.recent:
-            first, second = (float(loss) for loss in torch.stack(self.recent).mean(0).cpu())
-            older = _SMOOTH ** len(self.recent)
-            self.losses, self.recent = (first, second), []
+        if self._unread:
+            first, second = (float(loss) for loss in torch.stack(self._unread).mean(0).cpu())
+            older = _SMOOTH ** len(self._unread)
+            self.losses, self._unread = (first, second), []
             total = first + second
             smooth = total if math.isnan(self.smooth_loss) else older * self.smooth_loss + (1 - older) * total
-            if not math.isfinite(smooth) or smooth > _DIVERGED * self.least_loss:
-                return False
+            if not math.isfinite(smooth):
+                return _NO_NUMBERS
+            if smooth > _DIVERGED * self.least_loss:
+                return "the losses rose steeply"
             self.smooth_loss, self.least_loss = smooth, min(self.least_loss, smooth)
-        values = self.state.net.state_dict().values() if weights else ()
-        return all(bool(value.isfinite().all()) for value in values)
+        values = net.state_dict().values() if net is not None else ()
+        return None if all(bool(value.isfinite().all()) for value in values) else _NO_NUMBERS
 
-    def _step_back(self) -> None:
-        """Go back to the last saved model, which was healthy, with half the learning rate and other random numbers.
 
-        Raises `ModelError` when that has been tried often enough.
-        """
-        state, lost = self.state, self.state.counters.iteration
-        self.setbacks += 1
-        if self.setbacks > _SETBACKS:
+class Supervisor:
+    """What the first process does between two steps: it measures, reports, saves, and decides what all do next."""
+
+    def __init__(
+        self,
+        job: Job,
+        state: TrainingState,
+        on_progress: OnProgress,
+        stop: Callable[[], bool],
+        pause: Callable[[], bool],
+    ) -> None:
+        self.job, self.state, self.on_progress, self.stop, self.pause = job, state, on_progress, stop, pause
+        self.begin(DivergenceGuard())
+
+    def begin(self, guard: DivergenceGuard) -> None:
+        """Begin where the state stands; after a setback with a new clock, guard and log."""
+        counters, config, folder = self.state.counters, self.job.config, self.job.folder
+        self.guard = guard
+        self.clock = Clock(counters, config.snapshot_minutes)
+        self.log = TrainingLog(
+            folder, counters.iteration, self.on_progress, iterations=config.iterations, minutes=config.minutes
+        )
+        self.held = (math.nan, math.nan)  # held-out errors of both persons, as last measured
+        self.least_held = checkpoint.best_error(folder)
+        self._last_seen = counters.iteration
+
+    def decide(self) -> int:
+        """Do what is due after a step, and say what comes next. Raises `ModelError` after too many setbacks."""
+        counters, config, clock = self.state.counters, self.job.config, self.clock
+        stepped = counters.iteration != self._last_seen
+        self._last_seen = counters.iteration
+        if stepped:
+            counters.seconds = clock.now()
+        ends = self._is_enough() or self.stop()
+        pauses = not ends and self.pause()
+        begins_pause = pauses and not clock.paused
+        saves = ends or begins_pause or (stepped and counters.iteration % config.save_every == 0)
+        reports = ends or (stepped and counters.seconds >= clock.next_report)
+        trouble = self.guard.trouble(self.state.net if saves else None) if saves or reports else None
+        if trouble is not None:
+            self._explain_setback(trouble)
+            return _STEP_BACK
+        if reports:
+            self._report(measure=ends or counters.seconds >= clock.next_measurement)
+        if saves:
+            self._save()
+        elif stepped and counters.seconds >= clock.next_preview:
+            self._preview()
+        if begins_pause:
+            clock.pause()
+            self.log.note(f"paused after {counters.iteration} iterations, all saved")
+        elif clock.paused and not pauses:
+            clock.go_on()
+            if not ends:
+                self.log.note("going on")
+        if ends:
+            return _END
+        return _WAIT if pauses else _STEP
+
+    def _is_enough(self) -> bool:
+        counters, config = self.state.counters, self.job.config
+        late = config.minutes is not None and counters.seconds >= 60 * config.minutes
+        done = config.iterations is not None and counters.iteration >= config.iterations
+        return late or done or (config.until_flat and self.log.flat_minutes is not None)
+
+    def _explain_setback(self, trouble: str) -> None:
+        folder, setbacks = self.job.folder, self.guard.setbacks + 1
+        saved = checkpoint.read_about(folder)[1].iteration
+        if setbacks > _SETBACKS:
             raise ModelError(
-                f"The training of {self.folder} diverged {self.setbacks} times in a row; it is left as it was after "
-                f"{checkpoint.read_about(self.folder)[1].iteration} iterations. Look through the face sets for damaged "
-                "pictures, or go back further with --back-to."
+                f"The training of {folder} diverged {setbacks} times in a row; it is left as it was after {saved} "
+                "iterations. Look through the face sets for damaged pictures, or go back to an earlier snapshot."
             )
-        numbers = math.isfinite(sum(self.losses)) and self._healthy(weights=True)
-        what = "the losses rose steeply" if numbers else "losses or weights were no longer numbers"
-        checkpoint.resume(self.folder, state)
-        state.config = replace(state.config, learning_rate=state.config.learning_rate / 2)
-        for group in state.optimizer.param_groups:
-            group["lr"] = state.config.learning_rate
-        state.generator.manual_seed(self.config.seed + lost + self.setbacks)
-        self.history.forget_after(state.counters.iteration)
-        self.begun, self.earlier = time.monotonic(), state.counters.seconds
-        self.run_images, self.run_seconds = state.counters.images, self.earlier
-        self.recent, self.smooth_loss, self.held = [], math.nan, (math.nan, math.nan)
-        self.next_report = self.next_preview = 0.0
-        self.next_measure = self.earlier + 1
-        forget_previews(self.folder, state.counters.iteration)
-        self.board.close()
-        self.board = Board(self.folder, state.counters.iteration)
-        note = f"{what} after {lost} iterations; went back to {state.counters.iteration} with half the learning rate"
-        self.on_progress(Progress("train", note=note))
+        lost = self.state.counters.iteration
+        self.log.note(f"{trouble} after {lost} iterations; went back to {saved} with half the learning rate")
 
-    def _tell(self, *, measure: bool) -> None:
-        """OnProgress twice a second, and note it in the history."""
+    def _report(self, *, measure: bool) -> None:
+        """Report twice a second, and note it in the history."""
         counters = self.state.counters
         if measure:
             self._measure()
-        if counters.images > self.run_images:
-            speed = (counters.images - self.run_images) / max(counters.seconds - self.run_seconds, 1e-6)
+        if speed := self.clock.speed(counters):  # else nothing was trained yet
             held = self.held if measure else (None, None)
-            moment = LogRow(counters.iteration, counters.seconds, speed, *self.losses, *held)
-            self.history.add(moment)
-            self._to_board(lambda board: board.add(moment))
-            self._report(speed)
-        if measure:
-            self._notice_flat()
-        self.next_report = counters.seconds + 0.5
+            self.log.report(LogRow(counters.iteration, counters.seconds, speed, *self.guard.losses, *held))
+        self.clock.next_report = counters.seconds + 0.5
 
     def _measure(self) -> None:
-        """The held-out errors of the averaged network, at most every five seconds and for at most 2 % of the time."""
-        begun, state = self._now(), self.state
-        sides: tuple[Side, Side] = ("a", "b")
-        first, second = (
-            held_out_error(state.average, state.config, held, side) for held, side in zip(self.sets, sides, strict=True)
-        )
-        self.held, state.counters.held = (first, second), (first + second) / 2
-        self.next_measure = self._now() + max(5.0, 50 * (self._now() - begun))
-
-    def _report(self, speed: float) -> None:
-        counters = self.state.counters
-        measured = not math.isnan(self.held[0])
-        held = {"held-out a": self.held[0], "held-out b": self.held[1]} if measured else {}
-        values = {"iteration": float(counters.iteration), **held, "images/s": speed}
-        done, total, unit = float(counters.iteration), float(self.config.iterations or 0), "iterations"
-        if self.config.minutes is not None and not self.config.iterations:
-            done, total, unit = counters.seconds, 60 * self.config.minutes, "seconds"
-        self.on_progress(Progress("train", done, total or None, unit, values))
-
-    def _notice_flat(self) -> None:
-        before, self.flat = self.flat, minutes_without_gain(*self.history.held_out())
-        if self.flat is not None and before is None:
-            note = f"no gain over the last {self.flat:.0f} minutes (held-out error {sum(self.held) / 2:.4f}); "
-            note += "more footage or a larger preset would help more than more time"
-            self.on_progress(Progress("train", note=note))
+        """Measure the averaged network's held-out errors: at most every five seconds, for at most 2 % of the time."""
+        begun, state = self.clock.now(), self.state
+        held_a, held_b = self.job.held_out
+        error_a = held_out_error(state.average, state.config, held_a, "a")
+        error_b = held_out_error(state.average, state.config, held_b, "b")
+        self.held = (error_a, error_b)
+        state.counters.held = (error_a + error_b) / 2
+        now = self.clock.now()
+        self.clock.next_measurement = now + max(5.0, 50 * (now - begun))
 
     def _save(self) -> None:
-        counters = self.state.counters
+        folder, counters = self.job.folder, self.state.counters
         if sum(self.held) / 2 < self.least_held:
             self._measure()  # that was some steps ago; what is kept as best should be
-        checkpoint.save(self.folder, self.state)
-        self.history.write()
-        self.setbacks = 0
+        checkpoint.save(folder, self.state)
+        self.log.write()
+        self.guard.setbacks = 0
         if sum(self.held) / 2 < self.least_held:
             self.least_held = sum(self.held) / 2
-            checkpoint.keep_snapshot(self.folder, checkpoint.BEST)
-        if counters.seconds >= self.next_snapshot:
-            checkpoint.keep_snapshot(self.folder, counters.iteration)
-            self.next_snapshot = counters.seconds + 60 * self.config.snapshot_minutes
+            checkpoint.keep_snapshot(folder, checkpoint.BEST)
+        if counters.seconds >= self.clock.next_snapshot:
+            checkpoint.keep_snapshot(folder, counters.iteration)
+            self.clock.next_snapshot = counters.seconds + 60 * self.job.config.snapshot_minutes
         self._preview()
 
     def _preview(self) -> None:
         counters = self.state.counters
-        picture = draw_preview(self.state.average, *self.sets)
-        kept = counters.iteration if self.history.keeps(counters.iteration) else None
-        write_preview(self.folder, picture, kept)
-        if kept is not None:
-            self._to_board(lambda board: board.show(picture, counters.iteration))
-        self.next_preview = counters.seconds + self.config.preview_seconds
+        self.log.show(draw_preview(self.state.average, *self.job.held_out), counters.iteration)
+        self.clock.next_preview = counters.seconds + self.job.config.preview_seconds
 
-    def _to_board(self, write: Callable[[Board], None]) -> None:
-        """Write to TensorBoard, and say so once when that cannot be done."""
-        write(self.board)
-        if self.board.trouble:
-            self.on_progress(Progress("train", note=self.board.trouble))
-            self.board.trouble = ""
+
+def run(
+    job: Job, state: TrainingState, *, on_progress: OnProgress, stop: Callable[[], bool], pause: Callable[[], bool]
+) -> tuple[float, float, float | None]:
+    """Train `state` until it is enough or `stop` says so, and save it; while `pause` says so, wait.
+
+    Returns both persons' held-out errors, and for how many minutes they have no longer fallen (None: they still fall).
+    Raises `ModelError` when training diverges again and again, and `OutputError`.
+    """
+    world = job.world
+    net = world.parallel(ReconstructBoth(state.net))
+    supervisor = Supervisor(job, state, on_progress, stop, pause) if world.leads else None
+    while True:
+        decided = (supervisor.decide(), supervisor.guard.setbacks) if supervisor else (_STEP, 0)
+        order, setbacks = world.from_first(*decided)
+        if order == _STEP:
+            losses = train_step(state, job.data, job.augmentation, bfloat16=job.bfloat16, net=net, share=world.share)
+            losses = world.mean(losses)
+            if supervisor:
+                supervisor.guard.add(losses)
+        elif order == _STEP_BACK:
+            _step_back(job, state, int(setbacks) + 1)
+            if supervisor:
+                supervisor.begin(DivergenceGuard(supervisor.guard.least_loss, int(setbacks) + 1))
+        elif order == _WAIT:
+            time.sleep(0.05)
+        else:
+            break
+    held = supervisor.held if supervisor else (math.nan, math.nan)
+    flat = supervisor.log.flat_minutes if supervisor else None
+    held_a, held_b, flat_minutes, seconds = world.from_first(*held, flat or math.nan, state.counters.seconds)
+    state.counters.seconds = seconds
+    return held_a, held_b, None if math.isnan(flat_minutes) else flat_minutes
+
+
+def _step_back(job: Job, state: TrainingState, setbacks: int) -> None:
+    """Take up the last saved model, which was healthy, with half the learning rate and other random numbers."""
+    lost = state.counters.iteration
+    checkpoint.resume(job.folder, state)
+    state.config = replace(state.config, learning_rate=state.config.learning_rate / 2)
+    for group in state.optimizer.param_groups:
+        group["lr"] = state.config.learning_rate
+    state.generator.manual_seed(job.config.seed + lost + setbacks)
