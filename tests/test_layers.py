@@ -75,7 +75,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'extrakt'"):
+    with pytest.raises(AttributeError, match="no attribute 'extrakt'; did you mean 'extract'"):
         _ = clearswap.extrakt  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.cli.window import has_display, preview_window
+from clearswap.cli.controls import has_display, preview_window
 
 DISPLAY = ":97"
 Screen = Callable[[], NDArray[np.uint8]]
@@ -23,8 +24,10 @@ Screen = Callable[[], NDArray[np.uint8]]
 @pytest.fixture
 def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     """A virtual screen; returns what is on it (H, W, 3) in BGR."""
+    if importlib.util.find_spec("tkinter") is None:
+        pytest.skip("this Python has no tkinter, so no window is offered")
     if not shutil.which("Xvfb"):
-        pytest.skip("needs Xvfb, a virtual screen (Debian: apt install xvfb)")
+        pytest.fail("Xvfb, a virtual screen, is missing; install it with: apt-get install xvfb")
     command = ["Xvfb", DISPLAY, "-screen", "0", "640x480x24", "-fbdir", str(tmp_path)]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     monkeypatch.setenv("DISPLAY", DISPLAY)
@@ -35,7 +38,7 @@ def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
         start = int(header[0] + 12 * header[19])
         return np.frombuffer(data[start : start + 640 * 480 * 4], np.uint8).reshape(480, 640, 4)[..., :3]
 
-    wait_for(lambda: (tmp_path / "Xvfb_screen0").exists())
+    wait_for(lambda: Path(f"/tmp/.X11-unix/X{DISPLAY[1:]}").exists() and (tmp_path / "Xvfb_screen0").exists())
     yield shot
     server.terminate()
     server.wait()
@@ -84,3 +87,9 @@ def test_a_window_that_cannot_be_opened_does_not_disturb(tmp_path: Path, monkeyp
 def test_without_a_display_there_is_no_window() -> None:
     assert not has_display({})
     assert not has_display({"DISPLAY": ""})
+
+
+def test_without_tkinter_there_is_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tkinter" else find_spec(name))
+    assert not has_display({"DISPLAY": DISPLAY})

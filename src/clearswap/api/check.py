@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clearswap.core.align import Frame
 from clearswap.disclosure import credentials_reader
+from clearswap.disclosure.consent import MEANINGS
 from clearswap.disclosure.credentials import known_roots
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.mark import MarkReading
@@ -20,6 +21,22 @@ from clearswap.progress import OnProgress, Progress, silent
 
 FRAMES = 32  # of a video, in which the mark is looked for
 KNOWN, NOTHING, UNREADABLE, DOUBTFUL = 0, 1, 2, 3
+_STATES = {
+    "trusted": "unaltered, signed under a root that is known here",
+    "valid": "unaltered, by a signer who is not known here",
+    "expired": "the signer's certificate is not valid today",
+    "altered": "altered since it was signed",
+    "broken": "cannot be verified",
+    "none": "none",
+}
+_PARENT_STATES = {
+    "trusted": "unaltered",
+    "valid": "unaltered",
+    "expired": "by an expired certificate",
+    "altered": "altered since it was signed",
+    "broken": "whose credentials could not be verified",
+    "none": "which had no credentials",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,10 @@ class CheckResult:
     credentials: Provenance
     mark: MarkReading | None = None
     trouble: str = ""
+
+    def __str__(self) -> str:
+        """The file's name, the verdict, and what else is known, a fact a line."""
+        return "\n  ".join([str(self.file), self.verdict, *self._facts()])
 
     @property
     def marked(self) -> bool:
@@ -74,6 +95,22 @@ class CheckResult:
         }
         return words[said.state] + still
 
+    def _facts(self) -> Iterator[str]:
+        credentials, mark = self.credentials, self.mark
+        if credentials.state != "none":
+            yield from _told_credentials(credentials)
+        elif mark is not None:
+            yield "credentials  none"
+        if mark is not None and mark.marked:
+            mirrored = ", mirrored" if mark.mirrored else ""
+            named = credentials.swap.get("mark") if credentials.swap else None
+            other = ", not the one that the credentials name" if named not in (None, f"{mark.bits:04x}") else ""
+            yield f"mark         0x{mark.bits:04x}, confidence {mark.confidence:.0f}{mirrored}{other}"
+        elif mark is not None:
+            yield "mark         none found"
+        elif credentials.state != "none":
+            yield f"mark         not looked for: {self.trouble}"
+
     def to_json(self) -> dict[str, Any]:
         """The same for machines. The mark's bits are four hexadecimal digits, as in the credentials."""
         found = self.mark
@@ -86,15 +123,46 @@ class CheckResult:
         return words | {"credentials": credentials, "mark": mark}
 
 
+def _told_credentials(credentials: Provenance) -> Iterator[str]:
+    sidecar = f" (in {credentials.sidecar.name})" if credentials.sidecar else ""
+    yield f"credentials  {_STATES[credentials.state]}{sidecar}"
+    if credentials.why and credentials.state not in ("trusted", "valid"):
+        yield f"found        {', '.join(credentials.why)}"
+    facts = {"signed by": credentials.signer, "with": credentials.tool, "on": credentials.when}
+    for name, fact in (facts | {"done": ", ".join(credentials.actions)}).items():
+        if fact:
+            yield f"{name:<12} {fact}"
+    if credentials.swap is not None:
+        yield from _told_swap(credentials.swap)
+    for parent in credentials.parents:  # how its credentials stood is what whoever signed found then
+        tool = f"; by {parent.tool}" if parent.tool else ""
+        yield f"made from    {parent.title}, {_PARENT_STATES[parent.state]}{tool}"
+
+
+def _told_swap(swap: Mapping[str, Any]) -> Iterator[str]:
+    mark = f", its mark 0x{swap['mark']}" if "mark" in swap else ""
+    earlier = f"; the original carried 0x{swap['earlier_mark']}" if "earlier_mark" in swap else ""
+    yield f"model        {swap.get('model', '')[:16]}{mark}{earlier}"
+    meanings: Mapping[str, str] = {**MEANINGS}
+    persons: Mapping[str, Mapping[str, str]] = swap["consent"]
+    for side, person in persons.items():
+        facts = [meanings.get(fact, fact) if key == "basis" else fact for key, fact in person.items()]
+        yield f"person {side:<5} {', '.join(facts)}"
+    for other in swap.get("also", ()):  # further models, that replaced further people
+        yield from _told_swap(other)
+
+
 def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> list[CheckResult]:
     """Say how pictures and videos were made, by any tool's Content Credentials and by Clearswap's mark.
 
-    Nothing is written, and nothing is fetched from the network. A file that cannot be read does not end the rest; its
-    `trouble` says why.
+    Nothing is written, and nothing is fetched from the network. A file that cannot be read does not end the rest.
 
     Args:
         files: Pictures, videos, or folders of either.
         on_progress: Called before each file.
+
+    Returns:
+        A result for each file; its `trouble` says why one could not be read.
 
     Raises:
         OptionError: There is nothing to look at.

