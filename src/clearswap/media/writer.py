@@ -35,6 +35,10 @@ _Preset: TypeAlias = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
 _NAMES = {"x264": "libx264", "x265": "libx265", "av1": "libsvtav1", "nvenc": "h264_nvenc"}
+_SEGMENT = "segment_"  # how the files of finished segments begin
+_ABOUT = "run.json"  # in a working folder: all that the work in it depends on
+
+# Encoding
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,7 @@ def _pixel_format(info: VideoInfo) -> str:
     return "yuv422p" if "422" in info.pix_fmt else "yuv420p"
 
 
-_SEGMENT = "segment_"  # how the files of finished segments begin
-_ABOUT = "run.json"
+# Working folders
 
 
 def workdir_of(output: Path) -> Path:
@@ -192,6 +195,9 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
     finally:
         if not stays:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+# Segments
 
 
 class Segments:
