@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
+from cyclopts import App
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -97,15 +98,27 @@ def code_files() -> list[Path]:
 
 
 def command_line() -> str:
-    """The help of every command, with the options that only --help-all shows."""
-    from clearswap.cli.main import make_app
+    """The help of every command with all its options, also those that only --help-all shows."""
+    from clearswap.cli import main as cli
 
-    text = make_app().generate_docs("markdown", include_hidden=True)
-    contents = text.index("## Table of Contents")
-    commands = text.index("\n## ", contents + 1)
-    text = text[:contents] + text[commands:]
-    text = re.sub(r"\n(#+) clearswap (.+)", r"\n\1 \2", text)
-    return re.sub(r"^# clearswap\b", "# The command line", text)
+    app = App(
+        name="clearswap",
+        help=cli._HELP,
+        help_flags=[],
+        version_flags=[],
+        group_arguments=cli._ARGUMENTS,
+        group_parameters=cli._OPTIONS,
+    )
+    for name in cli.COMMANDS:
+        cli._add(app, name, called=True, everything=True)
+    start, *commands = re.split(r"(?m)^## clearswap ", app.generate_docs("markdown"))
+    text = re.sub(r"^# clearswap\b", "# The command line", start[: start.index("## Table of Contents")])
+    for section in commands:
+        name = section.split("\n", 1)[0]
+        examples = cli.COMMANDS[name].examples.replace("### ", "")
+        head, options, rest = section.partition("\n**Arguments**")
+        text += f"## {head}\n{examples}\n{options}{rest}"
+    return text.replace("### clearswap models install", "### models install")
 
 
 def public_names() -> str:
