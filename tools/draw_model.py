@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from clearswap.core.network import PRESETS, ModernEncoder, ModernNet, SwapNet, build, parameters
+from clearswap.core.network import PRESETS, ModernEncoder, ModernNet, SwapNet, build
 
 DOCS = Path(__file__).parent.parent / "docs"
 QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid)  # shape nothing: not drawn
@@ -72,6 +72,11 @@ def parts(net: SwapNet) -> tuple[nn.Module, nn.Module]:
         return net.encoder, net.decoder_a
     encoder = net.encoder
     return nn.Sequential(encoder.first, *encoder.halve, encoder.last, net.common), net.decoder_a
+
+
+def parameters(net: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(p.numel() for p in net.parameters())
 
 
 def draw(preset: str) -> None:

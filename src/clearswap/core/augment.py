@@ -34,12 +34,10 @@ class AugmentConfig:
         scale: Largest change of a face's size in training, as a share.
         shift: Largest shift of a face in training, as a share of the square's side.
         mirror: How often (0..1) a face is mirrored in training.
-        warp: How far faces are pulled out of shape in training: standard deviation of the points of a 5x5 grid, as a
-            share of the square's side.
-        light: Largest change of a face's brightness, and of each of its colours, in training, as a share.
+        warp: Standard deviation of the 5x5 points that pull a face out of shape, as a share of the square's side.
+        light: Largest change of a face's brightness and of each of its colours in training, as a share.
         mix_light: How often (0..1) a face is trained in the light of one of the other person's; not in `classic`.
-        occlude: How often (0..1) something is held before a face in training, which the mask is to leave out; not in
-            `classic`.
+        occlude: How often (0..1) something is held before a face in training; not in `classic`.
     """
 
     rotation: float = 2.0

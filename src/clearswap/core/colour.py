@@ -76,14 +76,13 @@ def transfer_colour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, st
         return patch
     lab = rgb_to_lab(patch)
     mean, goal_mean = own[:, :3, None, None], goal[:, :3, None, None]
-    change = _stretch(own[:, 3:], goal[:, 3:]) if method == "reinhard" else _transport(own[:, 3:], goal[:, 3:])
+    spread, goal_spread = own[:, 3:], goal[:, 3:]
+    if method == "reinhard":  # each channel for itself
+        change = torch.diag_embed(((goal_spread + 1e-4) / (spread + 1e-4)).sqrt().clamp(0.5, 2.0))
+    else:
+        change = _transport(spread, goal_spread)
     matched = torch.einsum("bij,bjhw->bihw", change, lab - mean) + goal_mean
     return lab_to_rgb(torch.lerp(lab, matched, strength))
-
-
-def _stretch(own: Tensor, goal: Tensor) -> Tensor:
-    """The matrix (B, 3, 3) that changes each channel's spread for itself, from variances (B, 3)."""
-    return torch.diag_embed(((goal + 1e-4) / (own + 1e-4)).sqrt().clamp(0.5, 2.0))
 
 
 def _transport(own: Tensor, goal: Tensor) -> Tensor:

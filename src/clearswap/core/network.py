@@ -129,9 +129,6 @@ _XL = replace(_LITE, preset="xl", size=512, width=2.5, latent=64, learning_rate=
 PRESETS = {"classic": _CLASSIC, "lite": _LITE, "hd": _HD, "xl": _XL}
 
 
-# --- layers of both ---------------------------------------------------------------------------------------
-
-
 def _downsample(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Half the side."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2), nn.LeakyReLU(0.1))
@@ -141,9 +138,6 @@ def _upsample(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Twice the side: four times the channels wanted, each four of which become the pixels of a 2x2 square."""
     conv = nn.Conv2d(inputs, outputs * 4, kernel, padding=kernel // 2)
     return nn.Sequential(conv, nn.LeakyReLU(0.1), nn.PixelShuffle(2))
-
-
-# --- classic ----------------------------------------------------------------------------------------------
 
 
 def classic_encoder() -> nn.Sequential:
@@ -172,8 +166,7 @@ def classic_decoder() -> nn.Sequential:
     )
 
 
-# --- modern -----------------------------------------------------------------------------------------------
-
+# From here to `MaskHead`: the modern network's layers.
 FOLD = 4  # pixels of a picture's side that become channels
 COMMON = 8  # layers at the beginning of a decoder that both persons share: up to maps of twice the smallest side
 _SMALLEST = 8  # the side of the smallest feature maps is at most this
@@ -322,9 +315,6 @@ class MaskHead(nn.Module):
         return torch.sigmoid(nn.functional.pixel_shuffle(self.last(x), FOLD) + 3)  # begins with: all is face
 
 
-# --- the whole network ------------------------------------------------------------------------------------
-
-
 class Drawn(NamedTuple):
     """What a network makes of B aligned faces."""
 
@@ -428,8 +418,3 @@ def to_device(net: SwapNet, device: torch.device) -> SwapNet:
     untyped: Any = net  # torch's stubs do not know that `to` takes both at once
     untyped.to(device=device, memory_format=torch.channels_last)
     return net
-
-
-def parameters(net: nn.Module) -> int:
-    """How many numbers a network learns."""
-    return sum(p.numel() for p in net.parameters())
