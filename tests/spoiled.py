@@ -1,43 +1,20 @@
-"""Clips spoiled on purpose, each in one way, written without loss: what `evaluate` must see."""
+"""Pictures spoiled on purpose, each in one way: what `evaluate` must see."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from clearswap.core.mask import hull
-from clearswap.faces.tracker import TrackConfig, make_tracker
-from makers import Picture, pictures_of, write_clip
+from makers import Picture, write_clip
 
 Change = Callable[[Picture, Picture, int], Picture]  # a frame, its face's mask (0 or 1), its number
 
 
-@dataclass(frozen=True)
-class Clip:
-    """The frames of a clip, and where the face is in each of them."""
-
-    path: Path
-    frames: list[Picture]
-    faces: list[Picture]  # masks (H, W), 0 or 1
-
-    def spoil(self, path: Path, change: Change) -> Path:
-        """Write the clip with every frame changed."""
-        return lossless(path, [change(f, m, i) for i, (f, m) in enumerate(zip(self.frames, self.faces, strict=True))])
-
-
-def read_clip(path: Path) -> Clip:
-    """A clip with its faces found."""
-    frames, tracker = pictures_of(path), make_tracker(TrackConfig())
-    masks = [hull(tracker(frame)[0].landmarks, *frame.shape[:2]) // 255 for frame in frames]
-    return Clip(path, frames, masks)
-
-
 def lossless(path: Path, frames: list[Picture]) -> Path:
-    """Frames that come back as they are."""
+    """A clip whose frames come back as they are."""
     height, width = frames[0].shape[:2]
     return write_clip(
         path, len(frames), size=(width, height), codec="ffv1", pix_fmt="bgr0", picture=lambda i, _w, _h: frames[i]
@@ -47,6 +24,10 @@ def lossless(path: Path, frames: list[Picture]) -> Path:
 def mixed(frame: Picture, mask: Picture, other: np.ndarray) -> Picture:
     """`frame` with `other` where the mask is 1."""
     return np.where(mask[..., None] > 0, np.clip(np.round(other), 0, 255), frame).astype(np.uint8)
+
+
+def unchanged(frame: Picture, _mask: Picture, _index: int) -> Picture:
+    return frame
 
 
 def shifted(frame: Picture, _mask: Picture, _index: int) -> Picture:

@@ -21,7 +21,7 @@ Cli = Callable[..., Ran]
 def clips(demo_clips: Path, footage: Footage, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Short clips that are in order, and others that are not."""
     folder = tmp_path_factory.mktemp("clips")
-    cut_clip(demo_clips / "person_b.mp4", folder / "source.mp4", 0, 8)
+    cut_clip(demo_clips / "person_b.mp4", folder / "video.mp4", 0, 8)
     cut_clip(demo_clips / "truth.mp4", folder / "truth.mp4", 0, 8)
     cut_clip(demo_clips / "truth.mp4", folder / "shorter.mp4", 0, 5)
     cut_clip(footage("no_face.mp4"), folder / "sky.mp4", 0, 8)
@@ -46,18 +46,18 @@ def clips(demo_clips: Path, footage: Footage, tmp_path_factory: pytest.TempPathF
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "neither": (["truth.mp4", "source.mp4"], "Whose face should it be?"),
-    "missing result": (["none.mp4", "source.mp4", "--truth", "truth.mp4"], "none.mp4 does not exist"),
-    "missing source": (["truth.mp4", "none.mp4", "--truth", "truth.mp4"], "none.mp4 does not exist"),
-    "missing truth": (["truth.mp4", "source.mp4", "--truth", "none.mp4"], "none.mp4 does not exist"),
-    "missing target": (["truth.mp4", "source.mp4", "--identity", "none"], "none is not a face set"),
-    "no face set": (["truth.mp4", "source.mp4", "--identity", "no set"], "has no index.jsonl"),
-    "no video": (["text.mp4", "source.mp4", "--truth", "truth.mp4"], "is not a video or picture that can be read"),
-    "other size": (["other size.mp4", "source.mp4", "--truth", "truth.mp4"], "is 320x240"),
-    "truth of other size": (["truth.mp4", "source.mp4", "--truth", "other size.mp4"], "is 320x240"),
-    "shorter result": (["shorter.mp4", "source.mp4", "--truth", "truth.mp4"], "shorter.mp4 has 5 frames"),
-    "shorter source": (["truth.mp4", "shorter.mp4", "--truth", "truth.mp4"], "truth.mp4 has 8 frames"),
-    "shorter truth": (["truth.mp4", "source.mp4", "--truth", "shorter.mp4"], "shorter.mp4 has 5 frames"),
+    "neither": (["truth.mp4", "video.mp4"], "Whose face should it be?"),
+    "missing result": (["none.mp4", "video.mp4", "--truth", "truth.mp4"], "none.mp4 does not exist"),
+    "missing video": (["truth.mp4", "none.mp4", "--truth", "truth.mp4"], "none.mp4 does not exist"),
+    "missing truth": (["truth.mp4", "video.mp4", "--truth", "none.mp4"], "none.mp4 does not exist"),
+    "missing identity": (["truth.mp4", "video.mp4", "--identity", "none"], "none is not a face set"),
+    "no face set": (["truth.mp4", "video.mp4", "--identity", "no set"], "has no index.jsonl"),
+    "no video": (["text.mp4", "video.mp4", "--truth", "truth.mp4"], "is not a video or picture that can be read"),
+    "other size": (["other size.mp4", "video.mp4", "--truth", "truth.mp4"], "is 320x240"),
+    "truth of other size": (["truth.mp4", "video.mp4", "--truth", "other size.mp4"], "is 320x240"),
+    "shorter result": (["shorter.mp4", "video.mp4", "--truth", "truth.mp4"], "shorter.mp4 has 5 frames"),
+    "shorter video": (["truth.mp4", "shorter.mp4", "--truth", "truth.mp4"], "truth.mp4 has 8 frames"),
+    "shorter truth": (["truth.mp4", "video.mp4", "--truth", "shorter.mp4"], "shorter.mp4 has 5 frames"),
     "no face": (["sky.mp4", "sky.mp4", "--truth", "sky.mp4"], "Faces were found in only 0 of the frames"),
 }
 
@@ -89,33 +89,33 @@ def test_clips_that_do_not_belong_together(clips: Path, tmp_path: Path, cli: Cli
     ],
 )
 def test_labels_that_cannot_be_used(clips: Path, tmp_path: Path, cli: Cli, labels: str, words: str) -> None:
-    arguments = ["truth.mp4", "source.mp4", "--truth", "truth.mp4", "--labels", labels]
+    arguments = ["truth.mp4", "video.mp4", "--truth", "truth.mp4", "--labels", labels]
     assert words in cli("evaluate", *absolute(clips, arguments), "-o", tmp_path / "out").sentence()
     assert left_behind(tmp_path) == []
 
 
 def test_labels_beside_the_clip_are_found_by_themselves(clips: Path, tmp_path: Path, cli: Cli) -> None:
-    for name in ("source.mp4", "truth.mp4"):
+    for name in ("video.mp4", "truth.mp4"):
         (tmp_path / name).write_bytes((clips / name).read_bytes())
     (tmp_path / "truth.labels.npz").write_bytes((clips / "other size.npz").read_bytes())
-    source, truth = tmp_path / "source.mp4", tmp_path / "truth.mp4"
-    said = cli("evaluate", truth, source, "--truth", truth, "-o", tmp_path / "out").sentence()
+    video, truth = tmp_path / "video.mp4", tmp_path / "truth.mp4"
+    said = cli("evaluate", truth, video, "--truth", truth, "-o", tmp_path / "out").sentence()
     assert "The labels are for 8 frames of 800x200" in said
 
 
 def test_a_place_that_cannot_be_written(clips: Path, faces_a: Path, tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "file").touch()
     arguments = ["--identity", faces_a, "--samples", "3", "--worst", "1", "-o", tmp_path / "file" / "out"]
-    assert "cannot be written" in cli("evaluate", clips / "source.mp4", clips / "source.mp4", *arguments).sentence()
+    assert "cannot be written" in cli("evaluate", clips / "video.mp4", clips / "video.mp4", *arguments).sentence()
     assert left_behind(tmp_path) == ["file"]
 
 
 def test_it_raises_what_it_says(clips: Path, tmp_path: Path) -> None:
-    source, truth = clips / "source.mp4", clips / "truth.mp4"
+    video, truth = clips / "video.mp4", clips / "truth.mp4"
     with pytest.raises(clearswap.InputError, match="Whose face should it be"):
-        clearswap.evaluate(truth, source, tmp_path / "out")
+        clearswap.evaluate(truth, video, tmp_path / "out")
     with pytest.raises(clearswap.InputError, match="has 5 frames"):
-        clearswap.evaluate(clips / "shorter.mp4", str(source), tmp_path / "out", truth=str(truth))
+        clearswap.evaluate(clips / "shorter.mp4", str(video), tmp_path / "out", truth=str(truth))
     with pytest.raises(clearswap.OptionError, match="2 samples are too few"):
         EvaluateConfig(samples=2)
     assert left_behind(tmp_path) == []

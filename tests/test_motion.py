@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearswap.evaluation.motion import FEATURES, Curves, follow, landmark_error
-from clearswap.evaluation.sampling import Reader, chosen_frames
+from clearswap.evaluation.motion import FEATURES, Curves, agreement, landmark_error
+from clearswap.evaluation.sampling import FaceReader, chosen_frames
 from clearswap.faces.tracker import TrackConfig, track
 from clearswap.media.video import read_frames
 from makers import Picture
@@ -32,7 +32,7 @@ def curves(seed: int, frames: int, reach: float = 5.0) -> Curves:
 @settings(max_examples=40, deadline=None)
 def test_a_clip_follows_itself_perfectly(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
-    for one in follow(truth, truth):
+    for one in agreement(truth, truth):
         assert (one.correlation, one.followed, one.error) == pytest.approx((1, 1, 0))
 
 
@@ -41,7 +41,7 @@ def test_a_clip_follows_itself_perfectly(seed: int, frames: int) -> None:
 def test_a_still_picture_follows_nothing(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
     still = np.tile(truth[:1], (frames, 1))
-    for one in follow(still, truth):
+    for one in agreement(still, truth):
         assert (one.correlation, one.followed) == (0, 0)
         assert one.error > 0
 
@@ -50,7 +50,7 @@ def test_a_still_picture_follows_nothing(seed: int, frames: int) -> None:
 @settings(max_examples=40, deadline=None)
 def test_a_tenth_of_the_motion_is_a_fifth_followed(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
-    for one in follow(truth.mean(0) + 0.1 * (truth - truth.mean(0)), truth):
+    for one in agreement(truth.mean(0) + 0.1 * (truth - truth.mean(0)), truth):
         assert one.correlation == pytest.approx(1, abs=1e-6)
         assert one.followed == pytest.approx(0.2 / 1.01, abs=1e-6)
 
@@ -61,18 +61,18 @@ def test_correlation_knows_neither_gain_nor_offset(seed: int, frames: int, gain:
     """And an offset alone, which is who a person is, costs nothing at all."""
     truth = curves(seed, frames)
     noisy = truth + curves(seed + 1, frames, 2.0)
-    own = [one.correlation for one in follow(noisy, truth)]
-    assert [one.correlation for one in follow(gain * noisy + offset, truth)] == pytest.approx(own, abs=1e-6)
-    same = [one.followed for one in follow(noisy, truth)]
-    assert [one.followed for one in follow(noisy + offset, truth)] == pytest.approx(same, abs=1e-6)
-    assert all(one.followed <= abs(one.correlation) + 1e-9 for one in follow(gain * noisy, truth))
+    own = [one.correlation for one in agreement(noisy, truth)]
+    assert [one.correlation for one in agreement(gain * noisy + offset, truth)] == pytest.approx(own, abs=1e-6)
+    same = [one.followed for one in agreement(noisy, truth)]
+    assert [one.followed for one in agreement(noisy + offset, truth)] == pytest.approx(same, abs=1e-6)
+    assert all(one.followed <= abs(one.correlation) + 1e-9 for one in agreement(gain * noisy, truth))
 
 
 @given(SEEDS, FRAMES)
 @settings(max_examples=40, deadline=None)
 def test_the_opposite_is_minus_one(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
-    for one in follow(-truth, truth):
+    for one in agreement(-truth, truth):
         assert (one.correlation, one.followed) == pytest.approx((-1, -1))
 
 
@@ -82,7 +82,7 @@ def test_what_the_head_does_is_not_counted_as_the_faces_motion() -> None:
     still = np.tile(truth[:1], (60, 1))
     still[:, 5:] = truth[:, 5:]
     still[:, 0] += 0.7 * truth[:, 5] + 0.02 * (truth[:, 6] - 30) ** 2
-    assert abs(follow(still, truth)[0].followed) < 1e-6
+    assert abs(agreement(still, truth)[0].followed) < 1e-6
 
 
 def test_gaze_counts_only_while_the_eyes_are_open() -> None:
@@ -90,13 +90,13 @@ def test_gaze_counts_only_while_the_eyes_are_open() -> None:
     truth[20:26, 0] = 5  # a blink
     other = truth.copy()
     other[20:26, 3:5] += 100
-    assert [follow(other, truth)[i].followed for i in (3, 4)] == pytest.approx([1, 1])
+    assert [agreement(other, truth)[i].followed for i in (3, 4)] == pytest.approx([1, 1])
 
 
 def test_nothing_that_moves_and_nothing_that_should() -> None:
     still = np.full((10, 8), 7.0)
-    assert all((one.correlation, one.followed) == (1, 1) for one in follow(still, still))
-    assert all((one.correlation, one.followed) == (0, 0) for one in follow(still + 1, still))
+    assert all((one.correlation, one.followed) == (1, 1) for one in agreement(still, still))
+    assert all((one.correlation, one.followed) == (0, 0) for one in agreement(still + 1, still))
 
 
 def test_landmark_error_leaves_out_who_it_is() -> None:
@@ -125,7 +125,7 @@ def test_frames_are_measured_in_runs_of_three_spread_over_the_clip(count: int, s
 
 
 def read(frames: list[Picture]) -> Curves:
-    reader = Reader(TrackConfig())
+    reader = FaceReader(TrackConfig())
     tracker = reader.tracker()
     return np.stack([reader(frame, tracker(frame)[0]).motion for frame in frames])
 
@@ -133,7 +133,7 @@ def read(frames: list[Picture]) -> Curves:
 @pytest.fixture(scope="module")
 def motion(demo_clips: Path) -> Curves:
     """What person a does in the first 84 frames: two blinks, words, turns to both sides."""
-    reader, found = Reader(TrackConfig()), list[np.ndarray]()
+    reader, found = FaceReader(TrackConfig()), list[np.ndarray]()
     for frame, faces in track(read_frames(demo_clips / "person_a.mp4"), reader.tracker()):
         if frame.index == 84:
             break

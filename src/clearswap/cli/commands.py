@@ -160,10 +160,10 @@ def _print_evaluation(call: Call, done: EvaluateResult) -> None:
     table = Table("", "better", title="How good is this swap?")
     for name in done.lines:
         table.add_column(name, justify="right", style="bold" if name == RESULT else "")
-    for figure in done.figures:
-        title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
-        values = [f"{line.scores[figure.key]:.{1 if figure.unit == 'dB' else 3}f}" for line in done.lines.values()]
-        table.add_row(title, figure.better, *values)
+    for metric in done.metrics:
+        title = f"{metric.title}, {metric.unit}" if metric.unit else metric.title
+        values = [f"{line.scores[metric.key]:.{1 if metric.unit == 'dB' else 3}f}" for line in done.lines.values()]
+        table.add_row(title, metric.better, *values)
     call.console.print(table)
     for line in [*done.notes, f"report         {done.report}"]:
         call.say(line)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Points
+from clearswap.faces.pose import mouth_opening
 
 Curves = NDArray[np.float64]  # (N, 8): the eight numbers of each frame
 
@@ -16,6 +17,7 @@ Curves = NDArray[np.float64]  # (N, 8): the eight numbers of each frame
 FEATURES = ("eye opening", "mouth opening", "brows", "gaze across", "gaze down", "yaw", "pitch", "roll")
 FACE = slice(0, 5)  # what a face does by itself; the rest is the head's pose
 POSE = slice(5, 8)  # yaw > 0 turns to the picture's right, pitch > 0 nods down, roll > 0 turns clockwise
+_BROWS = ((105, 159), (334, 386), (107, 133), (336, 362))  # each landmark with one of the eye below it
 
 
 def read_motion(mesh: NDArray[np.float32], irises: Points, lids: Points) -> Curves:
@@ -24,23 +26,21 @@ def read_motion(mesh: NDArray[np.float32], irises: Points, lids: Points) -> Curv
 
     The lids are those of the iris network: the mesh alone hardly sees a blink.
     """
-    scale = float(np.linalg.norm(mesh[263] - mesh[33])) / 100
-
-    def apart(*pairs: tuple[int, int]) -> float:
-        return float(np.mean([np.linalg.norm(mesh[one] - mesh[other]) for one, other in pairs])) / scale
-
     corners = [mesh[[33, 133], :2], mesh[[362, 263], :2]]
-    widths = [np.linalg.norm(pair[1] - pair[0]) for pair in corners]
-    opening = np.mean(
-        [100 * np.linalg.norm(eye[0] - eye[1], axis=-1).mean() / w for eye, w in zip(lids, widths, strict=True)]
-    )
-    brows = apart((105, 159), (334, 386), (107, 133), (336, 362))
-    gaze = np.mean([_gaze(pair, iris) for pair, iris in zip(corners, irises, strict=True)], 0)
+    openings = [
+        np.linalg.norm(lower - upper, axis=-1).mean() / np.linalg.norm(last - first)
+        for (lower, upper), (first, last) in zip(lids, corners, strict=True)
+    ]
+    brows = np.mean([np.linalg.norm(mesh[brow] - mesh[eye]) for brow, eye in _BROWS])
+    eyes_apart = np.linalg.norm(mesh[263] - mesh[33])
+    gaze = np.mean([_gaze(eye, iris) for eye, iris in zip(corners, irises, strict=True)], 0)
     across = mesh[263] - mesh[33] + mesh[356] - mesh[127]
     down = mesh[2] - mesh[10]
-    yaw, pitch = np.arctan2(-across[2], np.hypot(*across[:2])), np.arctan2(-down[2], np.hypot(*down[:2]))
+    yaw = np.arctan2(-across[2], np.hypot(*across[:2]))
+    pitch = np.arctan2(-down[2], np.hypot(*down[:2]))
     roll = np.arctan2(across[1], across[0])
-    return np.array([opening, apart((13, 14)), brows, *gaze, *np.degrees([yaw, pitch, roll])])
+    shares = [np.mean(openings), mouth_opening(mesh), brows / eyes_apart]
+    return np.array([*(100 * share for share in shares), *gaze, *np.degrees([yaw, pitch, roll])], np.float64)
 
 
 def _gaze(corners: Points, iris: Points) -> Points:
@@ -52,7 +52,7 @@ def _gaze(corners: Points, iris: Points) -> Points:
 
 
 @dataclass(frozen=True)
-class Follow:
+class Agreement:
     """How one curve follows another.
 
     Attributes:
@@ -66,7 +66,7 @@ class Follow:
     error: float
 
 
-def follow(result: Curves, truth: Curves) -> list[Follow]:
+def agreement(result: Curves, truth: Curves) -> list[Agreement]:
     """How each of the eight numbers in `result` (N, 8) follows that in `truth` (N, 8).
 
     `followed` is Lin's concordance (1989) of the curves less their means, 2 cov / (var + var): where the truth opens
@@ -74,38 +74,32 @@ def follow(result: Curves, truth: Curves) -> list[Follow]:
     `truth` are open.
 
     What the head's pose explains is taken out of the first five numbers before (a quadratic in yaw, pitch and roll):
-    read off a turned or nodding head, a still picture's eyes seem to move. With it a still scored 0.38 on the demo
-    pair, without it 0.08, and the truth's own frame put in the same place 0.88.
+    read off a turned or nodding head, a still picture's eyes seem to move. Left in, a still picture scored 0.38 on
+    the demo pair, taken out 0.08, and the truth's own frame put in the same place 0.88.
     """
     lids = truth[:, 0]
     open_eyes = lids > 0.6 * np.median(lids)
-    outcome: list[Follow] = []
+    found: list[Agreement] = []
     for index, name in enumerate(FEATURES):
         frames = open_eyes if name.startswith("gaze") else np.ones_like(open_eyes)
-        one, other, pose = result[frames, index], truth[frames, index], truth[frames, POSE]
-        error = float(np.abs(one - other).mean())
-        still = _Pose(pose) if index < FACE.stop else _Pose(pose[:, :0])
-        one, other = still.without(one), still.without(other)
+        error = float(np.abs(result[frames, index] - truth[frames, index]).mean())
+        pose = truth[frames, POSE] if index < FACE.stop else truth[frames, :0]
+        one, other = (_without_pose(curves[frames, index], pose) for curves in (result, truth))
         cov, var_1, var_2 = float((one * other).mean()), float((one**2).mean()), float((other**2).mean())
         if min(var_1, var_2) < 1e-9:  # nothing moves: equal is perfect, else nothing is followed
-            outcome.append(Follow(float(error < 1e-6), float(error < 1e-6), error))
+            found.append(Agreement(float(error < 1e-6), float(error < 1e-6), error))
         else:
-            outcome.append(Follow(cov / (var_1 * var_2) ** 0.5, 2 * cov / (var_1 + var_2), error))
-    return outcome
+            found.append(Agreement(cov / (var_1 * var_2) ** 0.5, 2 * cov / (var_1 + var_2), error))
+    return found
 
 
-class _Pose:
-    """What can be explained by a head's pose (N, 3): everything that is a quadratic in it."""
-
-    def __init__(self, pose: Curves) -> None:
-        pose = (pose - pose.mean(0)) / np.maximum(pose.std(0), 1e-6)
-        terms = np.column_stack([np.ones(len(pose)), pose, pose**2, pose[:, :1] * pose[:, 1:2]])
-        # few frames cannot tell pose from motion: then only the mean is taken out
-        self._terms = terms if len(terms) >= 3 * terms.shape[1] else terms[:, :1]
-
-    def without(self, curve: Curves) -> Curves:
-        """The part of `curve` (N,) that the pose does not explain."""
-        return curve - self._terms @ np.linalg.lstsq(self._terms, curve, rcond=None)[0]
+def _without_pose(curve: Curves, pose: Curves) -> Curves:
+    """The part of `curve` (N,) that no quadratic in a head's `pose` (N, 3) explains; with (N, 0) only its mean goes."""
+    pose = (pose - pose.mean(0)) / np.maximum(pose.std(0), 1e-6)
+    terms = np.column_stack([np.ones(len(pose)), pose, pose**2, pose[:, :1] * pose[:, 1:2]])
+    if len(terms) < 3 * terms.shape[1]:  # few frames cannot tell pose from motion
+        terms = terms[:, :1]
+    return curve - terms @ np.linalg.lstsq(terms, curve, rcond=None)[0]
 
 
 def landmark_error(result: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float64]:

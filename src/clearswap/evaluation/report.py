@@ -1,9 +1,10 @@
-"""The report of an evaluation: one HTML file that needs nothing else, with its figures, curves and worst frames."""
+"""The report of an evaluation: its figures as JSON, and one HTML file with table, curves and worst frames."""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -20,7 +21,7 @@ matplotlib.use("agg")  # draws to files; needs no screen
 import matplotlib.pyplot as plt
 
 from clearswap.evaluation.motion import FEATURES
-from clearswap.evaluation.scores import Figure, Outcome
+from clearswap.evaluation.scores import RESULT, TRUTH, UNSWAPPED, ClipScores, Metric, Samples
 from clearswap.media.atomic import atomic_file
 from clearswap.media.files import encode_picture
 
@@ -29,73 +30,112 @@ from clearswap.media.files import encode_picture
 class ReportPage:
     """What the report tells."""
 
-    clips: Mapping[str, str]
-    figures: list[Figure]
-    lines: Mapping[str, Outcome]
-    frames: list[int]
+    clips: Mapping[str, str]  # the files
+    samples: Samples
+    lines: Mapping[str, ClipScores]  # of each clip in `samples`
+    metrics: list[Metric]
     notes: list[str]
-    motion: Mapping[str, NDArray[np.float64]]  # (N, 8) for each line
-    own: str  # which line is the swap
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the right answer is known."""
+        return self.samples.reference.has_truth
+
+    @property
+    def own(self) -> ClipScores:
+        """The scores of this swap."""
+        return self.lines[RESULT]
 
 
-def write_report(
-    path: Path, page: ReportPage, worst: Mapping[str, NDArray[np.uint8]], positions: list[int], has_truth: bool
-) -> None:
-    """Write the report; `worst` holds aligned faces (W, S, S, 3) of the worst frames for each clip that is shown, and
-    `positions` where these are among the measured frames.
-    """
+def write_json(path: Path, page: ReportPage) -> None:
+    """Write all figures of an evaluation. Raises `OutputError`."""
+    lines = {
+        name: {
+            "scores": line.scores,
+            "motion": {f: vars(agreement) for f, agreement in zip(FEATURES, line.agreements, strict=True)},
+            "placement": vars(line.placement),
+            "colours": vars(line.colours),
+        }
+        for name, line in page.lines.items()
+    }
+    data = {
+        "clips": page.clips,
+        "frames": page.samples.frames,
+        "lines": lines,
+        "notes": page.notes,
+        "by_frame": page.own.by_frame.round(4).tolist(),
+        "motion": {name: clip.motion.round(3).tolist() for name, clip in page.samples.clips.items()},
+    }
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(data, indent=1, default=list))
+
+
+def write_report(path: Path, page: ReportPage, *, worst: int) -> None:
+    """Write the HTML file, which needs nothing beside it, with so many of the worst frames. Raises `OutputError`."""
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         resources.files("clearswap.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     )
-    own = page.lines[page.own]
+    positions = worst_frames(page, worst)
+    shown = [name for name in (UNSWAPPED, RESULT, TRUTH) if name in page.lines]
     text = template.render(
         page=page,
-        has_truth=has_truth,
-        motion=list(zip(FEATURES, own.follows, strict=True)),
+        own=RESULT,
+        motion=list(zip(FEATURES, page.own.agreements, strict=True)),
         plots=[
-            ("Each frame of this swap; the marked ones are shown below.", _by_frame(page, positions, has_truth)),
-            ("What the face does over time.", _motion(page, has_truth)),
+            ("Each frame of this swap; the marked ones are shown below.", _plot_frames(page, positions)),
+            ("What the face does over time.", _plot_motion(page)),
         ],
-        worst=[
-            (_caption(page, worst, position, has_truth), _row([faces[i] for faces in worst.values()]))
-            for i, position in enumerate(positions)
-        ],
+        worst=[(_caption(page, shown, position), _faces(page, shown, position)) for position in positions],
     )
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def _caption(page: ReportPage, worst: Mapping[str, Any], position: int, has_truth: bool) -> str:
-    value = page.lines[page.own].by_frame[position]
-    figure = f"{value:.1f} dB" if has_truth else f"landmark error {-value:.1f} %"
-    return f"Frame {page.frames[position]} ({figure}): {', '.join(worst)}"
+def worst_frames(page: ReportPage, count: int) -> list[int]:
+    """Where the worst frames lie among those measured, the worst first, no two within ten frames of each other."""
+    frames = page.samples.frames
+    chosen: list[int] = []
+    positions: list[int] = np.argsort(page.own.by_frame).tolist()
+    for position in positions:
+        if len(chosen) < count and all(abs(frames[position] - frames[other]) >= 10 for other in chosen):
+            chosen.append(position)
+    return chosen
 
 
-def _row(faces: list[NDArray[np.uint8]]) -> str:
+def _caption(page: ReportPage, shown: list[str], position: int) -> str:
+    value = page.own.by_frame[position]
+    score = f"{value:.1f} dB" if page.has_truth else f"landmark error {-value:.1f} %"
+    return f"Frame {page.samples.frames[position]} ({score}): {', '.join(shown)}"
+
+
+def _faces(page: ReportPage, shown: list[str], position: int) -> str:
+    """The aligned faces of one frame side by side, as a JPEG in base64."""
+    faces: list[NDArray[np.uint8]] = [page.samples.clips[name].faces[position] for name in shown]
     return base64.b64encode(encode_picture(np.concatenate(faces, 1), ".jpg", quality=88)).decode()
 
 
-def _by_frame(page: ReportPage, positions: list[int], has_truth: bool) -> str:
+def _plot_frames(page: ReportPage, positions: list[int]) -> str:
     figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
-    sign = 1 if has_truth else -1
+    frames = page.samples.frames
+    sign = 1 if page.has_truth else -1
     for name, line in page.lines.items():
         if np.ptp(line.by_frame) > 0:
-            axes.plot(page.frames, sign * line.by_frame, label=name, linewidth=2 if name == page.own else 0.8)
-    own = page.lines[page.own].by_frame
-    axes.plot([page.frames[p] for p in positions], [sign * own[p] for p in positions], "rv", markersize=5)
-    axes.set(xlabel="frame", ylabel="PSNR, placed, in the truth's colours (dB)" if has_truth else "landmark error (%)")
+            axes.plot(frames, sign * line.by_frame, label=name, linewidth=2 if name == RESULT else 0.8)
+    marked = [sign * page.own.by_frame[p] for p in positions]
+    axes.plot([frames[p] for p in positions], marked, "rv", markersize=5)
+    label = "PSNR, placed, in the truth's colours (dB)" if page.has_truth else "landmark error (%)"
+    axes.set(xlabel="frame", ylabel=label)
     axes.yaxis.label.set_fontsize(8)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8)
     return _png(figure)
 
 
-def _motion(page: ReportPage, has_truth: bool) -> str:
-    reference = "truth" if has_truth else "unswapped"
+def _plot_motion(page: ReportPage) -> str:
     figure, grid = plt.subplots(4, 2, figsize=(10, 8), layout="constrained", sharex=True)
     for index, (name, axes) in enumerate(zip(FEATURES, grid.T.flat, strict=True)):
-        for line in (reference, page.own):
-            axes.plot(page.frames, page.motion[line][:, index], label=line, linewidth=1)
+        for line in (TRUTH if page.has_truth else UNSWAPPED, RESULT):
+            axes.plot(page.samples.frames, page.samples.clips[line].motion[:, index], label=line, linewidth=1)
         axes.set_title(name, fontsize=9)
         axes.grid(visible=True, alpha=0.3)
     grid[0, 0].legend(fontsize=8)
