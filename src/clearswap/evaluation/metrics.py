@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,20 +35,23 @@ def ssim(result: Tensor, truth: Tensor, area: Tensor) -> Tensor:
 
 
 def blurred(frames: Tensor, sigma: float) -> Tensor:
-    """`frames` (B, C, H, W) under a Gaussian of `sigma` pixels; beyond the border is black."""
-    reach, channels = int(3.5 * sigma), frames.shape[1]
-    x = torch.arange(-reach, reach + 1, device=frames.device)
-    window = torch.exp(-(x**2) / (2 * sigma**2))
-    window = (window / window.sum()).expand(channels, 1, 1, len(x))
-    across = F.conv2d(frames, window, padding=(0, reach), groups=channels)
-    return F.conv2d(across, window.transpose(2, 3), padding=(reach, 0), groups=channels)
+    """`frames` (B, C, H, W) on the CPU under a Gaussian of `sigma` pixels; beyond the border is black.
+
+    OpenCV's separable filter, since two `conv2d` with a group for each channel took 8 times as long.
+    """
+    x = np.arange(-int(3.5 * sigma), int(3.5 * sigma) + 1)
+    window = np.exp(-(x**2) / (2 * sigma**2))
+    window /= window.sum()
+    planes = frames.numpy().reshape(-1, *frames.shape[2:])
+    done = [cv2.sepFilter2D(plane, -1, window, window, borderType=cv2.BORDER_CONSTANT) for plane in planes]
+    return torch.from_numpy(np.stack(done)).reshape(frames.shape)
 
 
 def sharpness(faces: Tensor, area: Tensor) -> Tensor:
     """Mean strength (B,) of the Laplacian of the luma: fine detail, and noise."""
-    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=faces.device)[None, None]
-    edges = F.conv2d(_luma(faces), kernel, padding=1).abs()
-    return (edges * area).sum((1, 2, 3)) / area.sum((1, 2, 3)).clamp(min=1)
+    x = F.pad(_luma(faces), (1, 1, 1, 1))
+    edges = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:] - 4 * x[..., 1:-1, 1:-1]
+    return (edges.abs() * area).sum((1, 2, 3)) / area.sum((1, 2, 3)).clamp(min=1)
 
 
 def flicker(before: Tensor, now: Tensor, after: Tensor, area: Tensor) -> Tensor:
