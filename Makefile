@@ -1,6 +1,7 @@
 # make demo: set up, then swap two synthetic people and measure the result (about 9 minutes on 2 cores)
 # make test: set up, then lint, types and tests (about 8 minutes on 2 cores)
 # make check: lint, types and the quick tests (about 90 seconds)
+# make bench-quick: run every benchmark with small sizes, to see that it works (about 4 minutes)
 # make docs: build the documentation into site/; a warning is an error
 # make people: render the data set of synthetic people (outside this folder; about 40 minutes on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FOOTAGE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clearswap-footage
 
-.PHONY: demo test check docs people footage lint clean
+.PHONY: demo test check bench-quick docs people footage lint clean
 
 demo: .venv/ready
 	$(BIN)/clearswap demo
@@ -22,6 +23,9 @@ test: .venv/ready lint footage
 
 check: .venv/ready lint
 	$(PYTEST) -q -m "not slow and not footage"
+
+bench-quick: .venv/ready
+	$(BIN)/python benchmarks/run.py --quick
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -110,6 +110,9 @@ def main() -> None:
     """Look at every stress clip."""
     wanted = common.options(__doc__)
     given = wanted.clips or sorted(PEOPLE.glob("stress_*.mp4"))
+    if not given:
+        print(f"Nothing was measured: there are no stress_*.mp4 in {PEOPLE}; `make people` renders them.")
+        return
     people = sorted((look(clip) for clip in given[: 2 if wanted.quick else None]), key=lambda f: f.tone)
     found: list[list[Cell]] = []
     errors: list[list[Cell]] = []

@@ -24,11 +24,16 @@ def step(net: nn.Module, shape: tuple[int, ...], *, channels_last: bool = True) 
     return lambda: net(x).sum().backward()
 
 
-def lite(*, channels_last: bool) -> Callable[[], object]:
-    """A step of the lite network."""
-    net = build(PRESETS["lite"])
-    both = nn.Sequential(net.encoder, net.level_a, net.decoder_a)
-    return step(both, (16, 3, 96, 96), channels_last=channels_last)
+class Patches(nn.Module):
+    """The lite network, a person drawn as themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = build(PRESETS["lite"])
+
+    def forward(self, aligned: Tensor) -> Tensor:
+        """The patches (B, 3, S, S) drawn for `aligned` (B, 3, S, S)."""
+        return self.net(aligned, "a", "a").patch
 
 
 def grids(*, together: bool) -> Callable[[], Tensor | list[Tensor]]:
@@ -45,7 +50,10 @@ def pairs() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
             step(nn.Conv2d(64, 64, 5, padding=2, groups=64), (16, 64, 24, 24)),
             step(nn.Conv2d(64, 64, 3, padding=1, groups=64), (16, 64, 24, 24)),
         ),
-        "lite, channels first against last": (lite(channels_last=False), lite(channels_last=True)),
+        "lite, channels first against last": (
+            step(Patches(), (16, 3, 96, 96), channels_last=False),
+            step(Patches(), (16, 3, 96, 96)),
+        ),
         "two sampling grids against one": (grids(together=False), grids(together=True)),
     }
 

@@ -270,7 +270,12 @@ def unmarked(given: list[Path], count: int) -> Table:
 def found_clips() -> list[Path]:
     """One of the demo's, one of the rendered people's, and the real ones, of those that are there."""
     real = [path for name in REAL for path in sorted(FOOTAGE.glob(f"*/**/{name}.mp4"))]
-    return [path for path in (clips.clip_of("a"), clips.PEOPLE / "man_woman_target.mp4", *real) if path.is_file()]
+    people = clips.PEOPLE / "man_woman_target.mp4"
+    missing = {"people": not people.is_file(), "footage": not real}
+    if any(missing.values()):
+        how = " and ".join(f"`make {what}`" for what, lacks in missing.items() if lacks)
+        print(f"Measured without the clips that {how} would bring.", flush=True)
+    return [path for path in (clips.clip_of("a"), people, *real) if path.is_file()]
 
 
 def measure(wanted: Options) -> Result:

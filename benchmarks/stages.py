@@ -69,10 +69,10 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("sign", "disclosure.credentials", "sign"),
     ],
 }
-# `stages.ahead` and `stages.map_ahead`, without their threads.
+# `stages.ahead` and `stages.map_ahead`, without their threads; generators, since these can be closed.
 IN_TURN: dict[str, Callable[..., Iterator[Any]]] = {
-    "ahead": lambda items, **_: (item for item in items),  # a generator: it can be closed
-    "map_ahead": lambda work, items, **_: map(work, items),
+    "ahead": lambda items, **_: (item for item in items),
+    "map_ahead": lambda work, items, **_: (work(item) for item in items),
 }
 
 

@@ -68,7 +68,7 @@ class SampledFrame:
     @cached_property
     def matrix(self) -> Matrix:
         """From the frame to the aligned square that is measured."""
-        return zoomed(face_matrix(self.face.landmarks, _SIDE), _SIDE, _SIDE, _COVERAGE, _DROP)
+        return face_matrix(self.face.landmarks, _SIDE, _COVERAGE, _DROP)
 
 
 def sample(
