@@ -7,7 +7,7 @@ import json as json_format
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,7 @@ from rich.prompt import Prompt
 from rich.table import Table
 
 import clearswap
-from clearswap.cli.controls import Keys, has_display, keys_pressed, preview_window
+from clearswap.cli.controls import has_display, keys_pressed, preview_window
 from clearswap.cli.progress_bar import progress_bar
 from clearswap.errors import OptionError
 
@@ -37,14 +37,17 @@ class Call:
     arguments: dict[str, Any]
     console: Console = field(default_factory=Console)
 
-    def __call__(self, keys: Keys | None = None) -> Any:
-        """Run the verb, with progress on the console and whatever keys ask for."""
-        with progress_bar(self.console) as on_progress:
-            callbacks = {"on_progress": on_progress}
-            if keys is not None:
+    def __call__(self, other_keys: Callable[[], str] = str) -> Any:
+        """Run the verb with progress on the console and, where it can be stopped, keys; see `keys_pressed`."""
+        taken = inspect.signature(self.verb).parameters
+        callbacks: dict[str, Callable[..., Any]] = {}
+        with ExitStack() as opened:
+            if "stop" in taken:
+                keys = opened.enter_context(keys_pressed(other_keys))
                 callbacks |= {"stop": keys.stop, "pause": keys.paused}
-            taken = inspect.signature(self.verb).parameters
-            return self.verb(**self.arguments, **{name: each for name, each in callbacks.items() if name in taken})
+            if "on_progress" in taken:
+                callbacks["on_progress"] = opened.enter_context(progress_bar(self.console))
+            return self.verb(**self.arguments, **callbacks)
 
     def say(self, text: object) -> None:
         """Print a line as it is."""
@@ -77,11 +80,9 @@ def train(
     training, model = call.arguments["training"], call.arguments["model"]
     if training.iterations is None and training.minutes is None:
         call.say("training until you press Q or Ctrl-C; P pauses")
-    with ExitStack() as opened:
-        elsewhere = (
-            opened.enter_context(preview_window(model / "preview.jpg")) if leads and window and has_display() else str
-        )
-        done = call(opened.enter_context(keys_pressed(elsewhere)))
+    shows = leads and window and has_display()
+    with preview_window(model / "preview.jpg") if shows else nullcontext(str) as keys_in_window:
+        done = call(keys_in_window)
     call.say(f"{model}: {done}")
 
 
@@ -95,15 +96,12 @@ def swap(call: Call) -> None:
         _ask_basis(call, side, call.arguments[side], faces)
     if (minutes := call.arguments["training"].minutes) is not None:
         call.say(f"training for {minutes:g} minutes (--minutes or --iterations change it; Q ends it early)")
-    with keys_pressed() as keys:
-        done = call(keys)
-    call.say(f"{output}: {done}")
+    print_output(call)
 
 
 def demo(call: Call) -> None:
     """Do everything, and print how good it is and where it lies."""
-    with keys_pressed() as keys:
-        done = call(keys)
+    done = call()
     _print_evaluation(call, done.evaluation)
     call.say(done)
 

@@ -10,7 +10,7 @@ import ast
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -156,19 +156,7 @@ def _run(arguments: Sequence[str], errors: Console) -> None:
     everything = "--help-all" in arguments
     arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
     name = next((argument for argument in arguments if not argument.startswith("-")), "")
-    app = App(
-        name="clearswap",
-        help=_HELP,
-        help_format="markdown",
-        version=clearswap.__version__,
-        error_formatter=lambda error: Text(f"clearswap: {error}"),
-        error_console=errors,
-        group_arguments=_ARGUMENTS,
-        group_parameters=_OPTIONS,
-    )
-    for each in COMMANDS:
-        _add(app, each, called=each == name, everything=everything)
-    called, bound, _ = app.parse_args(arguments)
+    called, bound, _ = make_app([name], everything=everything).parse_args(arguments, error_console=errors)
     if called.__name__ != name:  # help or version
         called(*bound.args, **bound.kwargs)
         return
@@ -179,6 +167,22 @@ def _run(arguments: Sequence[str], errors: Console) -> None:
     verb = _load(command.verb)
     own = {key: given.pop(key) for key in _own_parameters(command) if key in given}
     command.run(Call(verb, _with_configs(verb, given)), **own)
+
+
+def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = True) -> App:
+    """All commands, with the options of those that may be called; `everything`: help shows every option."""
+    app = App(
+        name="clearswap",
+        help=_HELP,
+        help_format="markdown",
+        version=clearswap.__version__,
+        error_formatter=lambda error: Text(f"clearswap: {error}"),
+        group_arguments=_ARGUMENTS,
+        group_parameters=_OPTIONS,
+    )
+    for name in COMMANDS:
+        _add(app, name, called=name in called, everything=everything)
+    return app
 
 
 def _add(app: App, name: str, *, called: bool, everything: bool) -> None:
@@ -247,7 +251,7 @@ def _options(verb: Callable[..., Any], command: Command) -> Iterator[_Option]:
         config: Any = each.default
         if is_dataclass(config):
             hints, texts = get_type_hints(type(config)), _texts(type(config))
-            group = Group.create_ordered((inspect.getdoc(type(config)) or "").partition(".\n")[0])
+            group = Group.create_ordered((inspect.getdoc(type(config)) or each.name).splitlines()[0].rstrip("."))
             for field in fields(config):
                 text = texts.get(field.name, "")
                 yield _Option(field.name, hints[field.name], getattr(config, field.name), text, group)
