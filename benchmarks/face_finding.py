@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import common
-from clearswap.faces.tracker import TrackConfig, bridge, make_tracker, track
+from clearswap.faces.tracker import TrackConfig, fill_gaps, make_tracker, track
 from clearswap.media.video import read_frames
 from clips import PEOPLE
 from common import Cell, Plot, Result, Table
@@ -45,7 +45,7 @@ def look(clip: Path) -> Frames:
     known, visible = labels["landmarks"][:, index >= 0], labels["visible"][:, index >= 0]
     count = len(known)
     offsets = np.full((count, known.shape[1], 2), np.nan)
-    for frame, faces in bridge(track(read_frames(clip), make_tracker(TrackConfig()))):
+    for frame, faces in fill_gaps(track(read_frames(clip), make_tracker(TrackConfig()))):
         if faces:
             offsets[frame.index] = faces[0].landmarks[index[index >= 0]] - known[frame.index]
     scale = eye_distance(labels, index)

@@ -10,16 +10,23 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: its idle threa
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 import clearswap
 from clearswap.cli.main import main
+from clearswap.core.network import PRESETS
+from clearswap.core.train_step import start_training
+from clearswap.faces.embedding import Embedding
 from clearswap.faces.faceset import read_index, spread, write_index
+from clearswap.faces.selection import average, embeddings
+from clearswap.training import checkpoint
 from makers import Ran
 
 # A shell starts what runs in the background with Ctrl-C ignored, and commands that tests start would inherit that.
@@ -132,6 +139,21 @@ def model(faces_a: Path, faces_b: Path, shared: Shared) -> Path:
     """A lite model that was trained for 60 small steps: far from good, but a model. Not to be changed."""
     training = clearswap.TrainConfig(iterations=60, batch=8)
     return shared("model", lambda folder: clearswap.train(faces_a, faces_b, folder, training=training))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(faces_a: Path, faces_b: Path, shared: Shared) -> Path:
+    """A small lite model that was never trained but knows its persons, for all that is not about learning."""
+
+    def make(folder: Path) -> None:
+        state = start_training(replace(PRESETS["lite"], size=48, width=0.25), 1, torch.device("cpu"))
+        for side, faces in (("a", faces_a), ("b", faces_b)):
+            some = embeddings(faces, spread(read_index(faces), 24), Embedding())
+            state.persons[side] = torch.from_numpy(average(some))
+            state.consent[side] = {"basis": "synthetic"}
+        checkpoint.save(folder, state)
+
+    return shared("tiny_model", make)
 
 
 @pytest.fixture

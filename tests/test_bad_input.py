@@ -372,7 +372,7 @@ def test_a_disk_that_fills_up_somewhere_during_conversion(
         assert "the disk is full" in done.sentence() or "free space" in done.sentence()
         kept = [Path(name).name for name in left_behind(place)]
         assert not any("unsigned" in name or "partial" in name for name in kept)
-        assert kept == [] or (any("segment" in name for name in kept) and "--resume" in done.out)
+        assert kept == [] or (any("segment" in name for name in kept) and "`resume`" in done.out)
     else:
         assert left_behind(place) == ["out.mp4"]
 

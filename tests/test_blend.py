@@ -13,7 +13,7 @@ from clearswap.core.align import Matrix, align, invert, transform
 from clearswap.core.blend import Seam, box_of_mask, paste
 from clearswap.core.mask import MaskConfig, face_mask
 from clearswap.core.network import Drawn, ModelConfig
-from clearswap.core.swap import LOOKS, BlendConfig, NewFace, Swapper, steadied, with_look
+from clearswap.core.swap import LOOKS, BlendConfig, NewFace, Swapper, smooth_faces, with_look
 from makers import psnr, scene
 
 SIZE = 64
@@ -109,11 +109,11 @@ def face(x: float, y: float, width: float) -> np.ndarray:
 def test_a_swapper_that_draws_what_it_gets_changes_next_to_nothing() -> None:
     frame = scene(1, 200, 160)
     swapper = Swapper(Drawn, CONFIG, torch.device("cpu"), blend=BlendConfig(colour=1.0))
-    (result,) = swapper([frame], [[face(100, 80, 70)]])
+    result = swapper(frame, [face(100, 80, 70)])
     assert psnr(result, frame) > 40
 
 
-def test_a_swapper_gives_each_frame_its_own_faces_in_one_batch() -> None:
+def test_a_swapper_draws_the_faces_of_several_frames_in_one_batch() -> None:
     batches: list[int] = []
 
     def draw(aligned: torch.Tensor) -> Drawn:
@@ -122,13 +122,15 @@ def test_a_swapper_gives_each_frame_its_own_faces_in_one_batch() -> None:
 
     frames = [scene(i, 200, 160) for i in range(3)]
     swapper = Swapper(draw, CONFIG, torch.device("cpu"), blend=BlendConfig(colour=0))
-    results = swapper(frames, [[face(60, 80, 60), face(140, 80, 50)], [], [face(100, 80, 70)]])
+    places = [face(60, 80, 60), face(140, 80, 50), face(100, 80, 70)]
+    left, right, other = swapper.draw([frames[0], frames[0], frames[2]], places)
+    results = [swapper.fit(frame, new, seed=0) for frame, new in zip(frames, [[left, right], [], [other]], strict=True)]
     assert batches == [3]
     assert (results[0][80, 60] != frames[0][80, 60]).any()
     assert (results[0][80, 140] != frames[0][80, 140]).any()
     assert np.array_equal(results[1], frames[1])
     assert (results[2][80, 100] != frames[2][80, 100]).any()
-    assert swapper([frames[0]], [[]])[0] is frames[0]
+    assert swapper(frames[0], []) is frames[0]
     assert batches == [3]  # no face, no work
 
 
@@ -202,7 +204,7 @@ def test_looks_differ_on_a_real_face_and_raw_is_what_was_drawn() -> None:
         swapper = Swapper(
             lambda aligned: Drawn(aligned * 0.5 + 0.3), CONFIG, torch.device("cpu"), mask=mask, blend=blend
         )
-        (results[look],) = swapper([frame], [[face(100, 100, 70)]])
+        results[look] = swapper(frame, [face(100, 100, 70)])
     middle = {look: int(result[100, 100, 0]) for look, result in results.items()}
     assert middle["raw"] == pytest.approx(0.5 * int(frame[100, 100, 0]) + 0.3 * 255, abs=2)
     assert middle["natural"] == pytest.approx(int(frame[100, 100, 0]), abs=3)  # the frame's own light
@@ -216,9 +218,9 @@ def test_colours_and_masks_are_calmed_by_neighbours_of_the_same_track() -> None:
         return NewFace(torch.zeros(3, 4, 4), square, np.zeros((4, 4, 3), np.float32), colours, colours, np.eye(2, 3))
 
     window = [{1: new(0.0)}, {1: new(0.4), 2: new(0.8)}, {1: new(0.8)}, {1: new(1.0)}]
-    first, second = steadied(window, 1)
+    first, second = smooth_faces(window, 1).values()
     assert float(first.mask[0, 0]) == pytest.approx((0.0 + 2 * 0.4 + 0.8) / 4)
     assert float(first.patch_stats[0]) == pytest.approx((0.0 + 0.4 + 0.8 + 1.0) / 4)
     assert float(second.mask[0, 0]) == pytest.approx(0.8)  # alone
-    (last,) = steadied(window, 3)
+    (last,) = smooth_faces(window, 3).values()
     assert float(last.mask[0, 0]) == pytest.approx((0.8 + 2 * 1.0) / 3)

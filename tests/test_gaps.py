@@ -1,4 +1,4 @@
-"""Bridges over frames in which a hand hides a face, on a synthetic person whose face is there in every frame."""
+"""Gaps, frames in which a hand hides a face, are filled: on a synthetic person whose face is there in every frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from clearswap.core.align import Frame, Points
 from clearswap.faces.face_models import Detector
-from clearswap.faces.tracker import Face, TrackConfig, bridge, make_tracker, track
+from clearswap.faces.tracker import Face, TrackConfig, fill_gaps, make_tracker, track
 from clearswap.media.video import VideoFrame, read_frames
 
 FRAMES = 30
@@ -41,9 +41,9 @@ def hidden(seen: list[tuple[VideoFrame, Points]], where: range, *, cut: bool = F
         yield replace(frame, picture=np.ascontiguousarray(other)) if frame.index in where else frame
 
 
-def bridged(frames: Iterator[VideoFrame]) -> list[list[Face]]:
-    """The faces of each frame."""
-    found = list(bridge(track(frames, make_tracker(TrackConfig()))))
+def filled(frames: Iterator[VideoFrame]) -> list[list[Face]]:
+    """The faces of each frame, gaps filled."""
+    found = list(fill_gaps(track(frames, make_tracker(TrackConfig()))))
     assert [frame.index for frame, _ in found] == list(range(FRAMES))
     return [faces for _, faces in found]
 
@@ -64,7 +64,7 @@ def test_a_detector_that_works_ahead_finds_what_it_finds_in_turn(seen: list[tupl
 def test_a_hidden_face_is_where_it_was_and_will_be(seen: list[tuple[VideoFrame, Points]]) -> None:
     gap = range(12, 16)
     assert all(not faces for f, faces in track(hidden(seen, gap), make_tracker(TrackConfig())) if f.index in gap)
-    for index, faces in enumerate(bridged(hidden(seen, gap))):
+    for index, faces in enumerate(filled(hidden(seen, gap))):
         known = seen[index][1]
         eyes = np.linalg.norm(known[263] - known[33])
         assert len(faces) == 1
@@ -73,8 +73,8 @@ def test_a_hidden_face_is_where_it_was_and_will_be(seen: list[tuple[VideoFrame, 
 
 
 @pytest.mark.parametrize(("gap", "cut"), [(range(10, 18), False), (range(12, 15), True), (range(26, 30), False)])
-def test_nothing_is_bridged_for_long_nor_over_another_scene_nor_at_the_end(
+def test_nothing_is_filled_for_long_nor_over_another_scene_nor_at_the_end(
     seen: list[tuple[VideoFrame, Points]], gap: range, cut: bool
 ) -> None:
-    for index, faces in enumerate(bridged(hidden(seen, gap, cut=cut))):
+    for index, faces in enumerate(filled(hidden(seen, gap, cut=cut))):
         assert len(faces) == (index not in gap)

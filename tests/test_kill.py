@@ -22,6 +22,12 @@ from makers import command, head_of_clip, left_behind, pictures_of, run, said_by
 KILLS = 4
 
 
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Path:
+    """Nothing here is about learning."""
+    return tiny_model
+
+
 def kill_after(arguments: list[str], seconds: float) -> bool:
     """Start a command, kill it after a while; whether it was still running."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -91,7 +91,7 @@ def test_what_the_mask_leaves_out_stays_in_front(labelled: Path) -> None:
     config = MaskConfig()
     blend = clearswap.BlendConfig(colour=0)
     learned, whole = (
-        Swapper(draw, LITE, CPU, replace(config, learned=how), blend)([frame], [[record.landmarks]])[0]
+        Swapper(draw, LITE, CPU, replace(config, learned=how), blend)(frame, [record.landmarks])
         for how in (True, False)
     )
     area = hull(record.landmarks, 400) > 0

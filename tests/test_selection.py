@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 import clearswap
 from clearswap.core.network import Side
-from clearswap.faces.selection import STRANGE, stretches
+from clearswap.faces.selection import STRANGE, choose, person_distances, stretches
 from clearswap.faces.tracker import SceneCuts
-from clearswap.faces.tracks import Track
+from clearswap.faces.tracks import Faces
+from clearswap.media.files import read_picture
 from clearswap.media.video import read_frames
 from conftest import Footage
 from makers import Picture, Ran, cut_clip, pictures_of, psnr, save_picture, with_mark, write_clip
@@ -25,6 +26,12 @@ Cli = Callable[..., Ran]
 UNLABELLED = clearswap.LabelConfig(label=False)
 SIDE, WIDTH, LENGTH = 320, 720, 150
 CUT, CROSS = 50, 100  # the frame at which the two change sides; the one in which they are face before face
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Path:
+    """Nothing here is about learning."""
+    return tiny_model
 
 
 def place_of(frame: int) -> tuple[int, int]:
@@ -117,24 +124,65 @@ def test_what_several_models_cannot_do_is_said(model: Path, two_people: Path, tm
     given = ("convert", model, two_people, "-o", tmp_path / "out.mp4", "--to", "a", "--also")
     assert "write MODEL:a or MODEL:b" in cli(*given, str(model)).sentence()
     assert "none holds no model" in cli(*given, f"{tmp_path / 'none'}:a").sentence()
-    assert "leave out --faces all or --also" in cli(*given, f"{model}:b", "--faces", "all").sentence()
+    assert 'leave `also` out, or `faces` "all"' in cli(*given, f"{model}:b", "--faces", "all").sentence()
     assert not (tmp_path / "out.mp4").exists()
 
 
-def looks(*distances: float) -> Track:
-    """A track of ten frames for each look."""
-    return Track(1, 0, 10 * len(distances) - 1, looks=[(10 * i, [far]) for i, far in enumerate(distances)])
+def parts(*distances: float) -> list[tuple[int, bool]]:
+    """Where each part of a track begins, and whether it shows the person; one look in ten frames."""
+    frames = 10 * np.arange(len(distances))
+    return [(first, far < STRANGE) for first, far in stretches(frames, np.array(distances, np.float32))]
 
 
 def test_a_track_is_decided_once_whatever_single_looks_say() -> None:
-    assert [part.distance < STRANGE for part in stretches(looks(0.3, 0.4, 0.7, 0.3, 0.65, 0.3, 0.4))] == [True]
-    assert [part.distance < STRANGE for part in stretches(looks(0.7, 0.7, 0.5, 0.7, 0.7))] == [False]
-    assert [(p.first, p.last) for p in stretches(looks(0.3, 0.3, 0.7))] == [(0, 29)]
+    assert parts(0.3, 0.4, 0.7, 0.3, 0.65, 0.3, 0.4) == [(0, True)]
+    assert parts(0.7, 0.7, 0.5, 0.7, 0.7) == [(0, False)]
+    assert parts(0.3, 0.3, 0.7) == [(0, True)]
 
 
 def test_a_track_that_goes_on_as_somebody_else_is_two_stretches() -> None:
-    parts = stretches(looks(0.3, 0.3, 0.4, 0.3, 0.7, 0.6, 0.7, 0.7))
-    assert [(part.first, part.last, part.distance < STRANGE) for part in parts] == [(0, 39, True), (40, 79, False)]
+    assert parts(0.3, 0.3, 0.4, 0.3, 0.7, 0.6, 0.7, 0.7) == [(0, True), (40, False)]
+
+
+def crowd(*rows: tuple[int, int, float, list[float]]) -> Faces:
+    """Faces of a clip: frame, track, width, and how far each is from the persons looked for."""
+    frame, track, width, looks = zip(*rows, strict=True)
+    box = np.array([(0, 0, side, side) for side in width], np.float32)
+    return Faces(Path(), max(frame) + 1, np.array(frame), np.array(track), box, np.array(looks, np.float32))
+
+
+def test_a_face_that_two_models_want_goes_to_the_nearer_person() -> None:
+    nan = float("nan")
+    faces = crowd((0, 1, 90, [0.3, 0.4]), (0, 2, 80, [0.7, 0.7]), (1, 1, 90, [nan, nan]), (2, 2, 80, [nan, nan]))
+    assert choose(faces, "match").tolist() == [0, -1, 0, -1]
+    faces = crowd((0, 1, 90, [0.3, 0.2]), (0, 2, 80, [0.5, 0.9]))
+    assert choose(faces, "match").tolist() == [
+        1,
+        -1,
+    ]  # who is replaced by the first role is the face that it wants most
+    faces = crowd((0, 1, 90, [0.3, 0.9]), (0, 2, 80, [0.5, 0.1]), (1, 3, 80, [nan, nan]))
+    assert choose(faces, "match").tolist() == [0, 1, -1]
+    assert np.isinf(person_distances(faces)[2]).all()
+
+
+def test_the_largest_face_of_each_frame_or_all_are_chosen() -> None:
+    faces = crowd((0, 1, 90, []), (0, 2, 95, []), (2, 2, 80, []), (2, 1, 70, []), (2, 3, 10, []))
+    assert choose(faces, "largest").tolist() == [-1, 0, 0, -1, -1]
+    assert choose(faces, "all").tolist() == [0] * 5
+    nobody = Faces(Path(), 4, faces.frame[:0], faces.track[:0], faces.box[:0], np.zeros((0, 1), np.float32))
+    assert [len(choose(nobody, which)) for which in ("match", "largest", "all")] == [0, 0, 0]
+
+
+def test_in_a_picture_a_face_that_two_models_want_is_replaced_once(
+    model: Path, demo_clips: Path, tmp_path: Path
+) -> None:
+    """As in a video. Replaced twice, the face would come out as the second model draws what the first one drew."""
+    picture = save_picture(tmp_path / "b.png", pictures_of(demo_clips / "person_b.mp4")[40])
+    clearswap.convert(model, picture, tmp_path / "once.png", to="a", label=UNLABELLED)
+    twice = [clearswap.Role(model, "a")]
+    done = clearswap.convert(model, picture, tmp_path / "also.png", to="a", also=twice, label=UNLABELLED)
+    assert (done.frames, done.swapped) == (1, 1)
+    assert np.array_equal(read_picture(tmp_path / "once.png"), read_picture(tmp_path / "also.png"))
 
 
 def test_a_stranger_is_refused_in_one_sentence_and_swapped_on_demand(

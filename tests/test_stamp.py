@@ -77,7 +77,7 @@ def test_names_are_published_only_when_asked_for(
     clearswap.set_consent(named, basis="agreed", name="Zenobia Example", note="a secret note")
     clearswap.train(named, faces_b, known, training=clearswap.TrainConfig(iterations=61, batch=2))
     given = save_picture(tmp_path / "given.png", pictures_of(footage("single_face.mp4"))[0])
-    clearswap.convert(known, given, tmp_path / "out.png", to="a", select=ANYONE, name=asked)
+    clearswap.convert(known, given, tmp_path / "out.png", to="a", select=ANYONE, publish_names=asked)
     data = (tmp_path / "out.png").read_bytes()
     assert (b"Zenobia" in data) == asked
     assert b"secret" not in data

@@ -1,43 +1,40 @@
 """Convert: put a person's face into videos, pictures, or folders of either.
 
-A video is gone through twice. First its faces are found and followed (`faces/first_pass.py`), so that it is known who
-is where before anything is changed. Then decoding, swapping and encoding overlap, segment by segment
-(`media/writer.py`). What is written carries signed Content Credentials.
-
-The second pass over a clip: draw the new faces of its frames in batches, and fit them in.
+A clip is gone through twice; a picture is a clip of one frame. The first pass finds and follows all faces
+(`faces/first_pass.py`), so that it is known who is where before anything is changed. In the second pass the stages
+overlap: read, draw, smooth, fit, stamp, encode. What is written carries signed Content Credentials.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Points
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
-from clearswap.core.swap import BlendConfig, NewFace, Swapper, drawer, steadied
+from clearswap.core.swap import BlendConfig, NewFace, Swapper, drawer, smooth_faces
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import Signer, Statement, load_or_make
 from clearswap.disclosure.credentials_reader import sidecar_of
 from clearswap.disclosure.stamp import LabelConfig, Stamp, make_stamp, mark_in, require_label
 from clearswap.errors import InputError, OutputError
-from clearswap.faces.first_pass import Finder, first_pass, make_finder
-from clearswap.faces.selection import STRANGE, Choice, Role, SelectConfig, chosen_by, pick
+from clearswap.faces.first_pass import Finder, find_faces, make_finder
+from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import TrackConfig
-from clearswap.faces.tracks import Tracks, read_tracks
-from clearswap.media.files import encode_picture, is_picture, pair_outputs, read_alpha, read_picture
-from clearswap.media.pipeline import ahead, batched, map_ahead
-from clearswap.media.video import TimeRange, VideoFrame, probe, read_frames, read_spread
+from clearswap.faces.tracks import Faces, FacesWriter, read_faces
+from clearswap.media.atomic import atomic_file
+from clearswap.media.files import encode_picture, is_picture, pair_outputs, probe_source, read_alpha, read_source
+from clearswap.media.pipeline import ahead, batched, map_ahead, windows
+from clearswap.media.video import TimeRange, VideoFrame, VideoInfo
 from clearswap.media.writer import (
     EncodeConfig,
     Segments,
@@ -51,12 +48,14 @@ from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training import checkpoint
 from clearswap.training.device import used_device
 
-_LOOKED_AT = 24  # frames in which it is looked whether a video is marked already
+_MARK_FRAMES = 24  # in which it is looked whether a clip is marked already
+_BATCH = 8  # frames whose faces are drawn together
+_EARLIER_MARK = "earlier_mark.json"
 
 
 @dataclass(frozen=True)
 class ConvertResult:
-    """What was done."""
+    """How many frames of how many files were swapped, and what became of the sound."""
 
     files: int = 0
     frames: int = 0
@@ -83,19 +82,25 @@ class ConvertResult:
 
 
 @dataclass(frozen=True)
-class _Tools:
-    """What every file of one run needs."""
+class Cast:
+    """Who is replaced by whom: what finds the people, and for each role what draws the new face."""
 
-    swappers: list[Swapper]
     finder: Finder
+    swappers: Sequence[Swapper]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How each file of a run is converted."""
+
     smoothing: SmoothConfig
     encoding: EncodeConfig
     time_range: TimeRange
     label: LabelConfig
     signer: Signer
     statement: Statement
-    on_progress: OnProgress
     resume: bool
+    on_progress: OnProgress
 
 
 def convert(
@@ -155,232 +160,255 @@ def convert(
         require_container(wanted, encoding)
     require_label(label)
     roles = [Role(Path(model), to), *also]
-    swappers = [_swapper(role, mask, blend) for role in roles]
-    finder = make_finder(roles, known_persons(roles), select, tracking, on_progress)
-    said = credentials.statement_of([role.model for role in roles], names=publish_names)
-    tools = _Tools(swappers, finder, smoothing, encoding, time_range, label, load_or_make(), said, on_progress, resume)
-    settings = [*(role.to for role in roles), select, mask, blend, tracking, smoothing, encoding, time_range, label]
-    done = ConvertResult()
+    cast = load_cast(roles, select, mask, blend, tracking, on_progress)
+    statement = credentials.statement_of([role.model for role in roles], names=publish_names)
+    settings = _Settings(smoothing, encoding, time_range, label, load_or_make(), statement, resume, on_progress)
+    configs = [*(role.to for role in roles), select, mask, blend, tracking, smoothing, encoding, time_range, label]
+    models = [fingerprint(role.model / checkpoint.FILE) for role in roles]
+    result = ConvertResult()
     for given, wanted in pairs:
-        if is_picture(given):
-            done += _convert_picture(given, wanted, tools, alone=len(pairs) == 1)
-        else:
-            files = [fingerprint(given), *(fingerprint(role.model / checkpoint.FILE) for role in roles)]
-            about = {"files": files, "settings": [repr(setting) for setting in settings]}
-            done += _convert_video(given, wanted, tools, about, alone=len(pairs) == 1)
-    if not done.swapped:
-        raise _nobody(Path(video), done, None)
-    return done
+        # all that the output depends on: a run with anything else does not go on with its frames
+        run = {"files": [fingerprint(given), *models], "settings": [repr(config) for config in configs]}
+        result += _convert_file(given, wanted, run, cast, settings, alone=len(pairs) == 1)
+    if not result.swapped:
+        raise _nobody(Path(video), result, None)
+    return result
 
 
-def known_persons(roles: Sequence[Role]) -> list[NDArray[np.float32] | None]:
-    """The embedding (128,) of the person that each role replaces; None where its model does not know."""
+def load_cast(
+    roles: Sequence[Role],
+    select: SelectConfig,
+    mask: MaskConfig,
+    blend: BlendConfig,
+    tracking: TrackConfig,
+    on_progress: OnProgress,
+) -> Cast:
+    """Load the models of all roles, and what finds the people that they replace. Raises what `convert` raises."""
+    swappers = [load_swapper(role, mask, blend) for role in roles]
     known = [checkpoint.read_persons(role.model).get("b" if role.to == "a" else "a") for role in roles]
-    return [None if person is None else person.numpy() for person in known]
+    persons = [None if person is None else person.numpy() for person in known]
+    return Cast(make_finder(roles, persons, select, tracking, on_progress), swappers)
 
 
-def _swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
-    config, net = checkpoint.load_network(role.model, used_device())
-    return Swapper(drawer(net, role.to), config, used_device(), mask, blend)
+def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
+    """Load what draws a role's person, from the role's model. Raises `ModelError`."""
+    device = used_device()
+    config, net = checkpoint.load_network(role.model, device)
+    return Swapper(drawer(net, role.to), config, device, mask, blend)
 
 
-def _convert_video(source: Path, output: Path, tools: _Tools, about: dict[str, Any], *, alone: bool) -> ConvertResult:
-    info = probe(source)
-    require_encoder(info, tools.encoding)
+def _convert_file(
+    video: Path, output: Path, run: Mapping[str, object], cast: Cast, settings: _Settings, *, alone: bool
+) -> ConvertResult:
+    """Convert one file. One in which nobody is replaced is copied, or refused where it is `alone`."""
+    info = probe_source(video)
+    if not is_picture(video):
+        require_encoder(info, settings.encoding)
     work = workdir_of(output)
     with (
         credentials.signed_file(output) as signed,
-        _advice(work, tools.on_progress),
-        workdir(work, about, resume=tools.resume) as going_on,
+        _resume_advice(work, settings.on_progress),
+        workdir(work, run, resume=settings.resume),
     ):
-        if going_on and (tracks := read_tracks(work)) is not None:
-            tools.on_progress(Progress("convert", note=f"going on with {output} where an earlier run was stopped"))
-        else:
-            tracks = first_pass(info, tools.time_range, tools.finder, work, tools.on_progress)
-        cast = [(Choice(tracks, tools.finder.faces, i), swapper) for i, swapper in enumerate(tools.swappers)]
-        choices = [choice for choice, _ in cast]
-        done = _counted(tracks, choices)
-        if alone and not done.swapped:
-            raise _nobody(source, done, min(choice.nearest for choice in choices))
-        if not done.swapped:
-            _copy(source, signed)
-            return done
-        faces = (points for found in tracks.all(0) for points in found.values())
-        earlier = (frame.picture for frame in read_spread(source, _LOOKED_AT))
-        stamp, statement = _stamp((info.height, info.width), earlier, faces, tools)
-        segments = Segments(work, info, tools.encoding)
-        there = segments.frames
-        with closing(
-            ahead(second_pass(source, tools.time_range, tracks, cast, tools.smoothing, stamp, there))
-        ) as swapped:
-            segments.write(_reported(swapped, there, done, source, tools.on_progress))
+        faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
+        roles = choose(faces, cast.finder.which)
+        result = _count_frames(faces, roles)
+        if not result.swapped:
+            if alone:
+                raise _nobody(video, result, person_distances(faces))
+            _copy(video, signed)
+            return result
+        statement = settings.statement
+        if earlier_mark is not None:
+            statement = replace(statement, mark=earlier_mark, earlier_mark=earlier_mark)
+        stamp = make_stamp(
+            (info.height, info.width),
+            statement.mark,
+            marked=earlier_mark is not None,
+            label=settings.label,
+            boxes=faces.box,
+        )
+        second_pass = SecondPass(faces, roles, cast.swappers, settings.smoothing, stamp)
         unsigned = work / f"unsigned{output.suffix}"
+        encode = _encode_picture if is_picture(video) else _encode_video
         try:
-            beside = segments.join(unsigned, tools.time_range)
-            credentials.sign(unsigned, signed, source, tools.signer, statement)
+            result = encode(info, unsigned, second_pass, result, settings)
+            credentials.sign(unsigned, signed, video, settings.signer, statement)
         finally:
             unsigned.unlink(missing_ok=True)
-    if beside.left_out:
-        kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(beside.left_out)})"
-        tools.on_progress(Progress("convert", note=f"{kinds}: they are left out"))
     if credentials.has_sidecar(output):
         note = f"{output.suffix} cannot carry Content Credentials; they are in {sidecar_of(output)}: keep both together"
-        tools.on_progress(Progress("convert", note=note))
-    return replace(done, sound=beside.sound)
+        settings.on_progress(Progress("convert", note=note))
+    return result
 
 
-def _copy(source: Path, signed: Path) -> None:
-    """One of many files, in which nobody is replaced, as it is, with the credentials beside it: nothing in it is
-    generated, and nothing is to say so.
+def _first_pass(info: VideoInfo, work: Path, finder: Finder, settings: _Settings) -> tuple[Faces, int | None]:
+    """Find the faces of a clip, and the mark that it carries already, as 16 bits; None where it is not marked.
+
+    Both are kept in `work`, and read from there where an earlier run has found them. The mark is looked for in some of
+    the frames as they pass, spread over the clip.
     """
-    shutil.copyfile(source, signed)
-    if credentials.has_sidecar(source) and sidecar_of(source).is_file():
-        shutil.copyfile(sidecar_of(source), sidecar_of(signed))
+    earlier = work / _EARLIER_MARK
+    faces = read_faces(work)
+    if faces is not None:
+        note = f"going on with {info.path.name} where an earlier run was stopped"
+        settings.on_progress(Progress("convert", note=note))
+        return faces, json.loads(earlier.read_text())
+    total = settings.time_range.frames(info)
+    sampled = {0} | {int((i + 0.5) * total / _MARK_FRAMES) for i in range(_MARK_FRAMES)}
+    writer = FacesWriter(work, len(finder.recogniser.persons))
+    frames = read_source(info.path, time_range=settings.time_range)
+    found = find_faces(frames, finder, writer, name=info.path.name, total=total, on_progress=settings.on_progress)
+    with closing(found):
+        pictures = (frame.picture for number, frame in enumerate(found) if number in sampled)
+        first = next(pictures, None)
+        mark = None if first is None else mark_in(chain([first], pictures))
+    with atomic_file(earlier) as partial:
+        partial.write_text(json.dumps(mark))
+    return writer.close(), mark
+
+
+def _count_frames(faces: Faces, roles: NDArray[np.int64]) -> ConvertResult:
+    """How many frames of a clip will be swapped; `roles`: (N,), see `choose`."""
+    with_face = len(np.unique(faces.frame))
+    swapped = len(np.unique(faces.frame[roles >= 0]))
+    return ConvertResult(1, faces.frames, swapped, faces.frames - with_face, with_face - swapped)
+
+
+def _copy(video: Path, signed: Path) -> None:
+    """Copy a file in which nobody is replaced, with its own credentials: nothing in it is generated."""
+    shutil.copyfile(video, signed)
+    if credentials.has_sidecar(video) and sidecar_of(video).is_file():
+        shutil.copyfile(sidecar_of(video), sidecar_of(signed))
 
 
 @contextmanager
-def _advice(work: Path, on_progress: OnProgress) -> Generator[None]:
-    """Where the block ends early and leaves something to go on with, say how."""
+def _resume_advice(work: Path, on_progress: OnProgress) -> Generator[None]:
+    """Say how to go on, where the block ends early and leaves something to go on with."""
     try:
         yield
     except (KeyboardInterrupt, OutputError, OSError):
         if work.exists():
-            note = f"what is done so far is kept in {work}; the same command with --resume goes on from there"
+            note = f"what is done so far is kept in {work}; convert again with `resume` to go on from there"
             on_progress(Progress("convert", note=note))
         raise
 
 
-def _convert_picture(source: Path, output: Path, tools: _Tools, *, alone: bool) -> ConvertResult:
-    picture, alpha = read_picture(source), read_alpha(source)
-    finder = tools.finder
-    found = finder.tracker()(picture)
-    near = finder.likeness(picture, found) if finder.likeness else []
-    placed = {i: face.landmarks for i, face in enumerate(found)}
-    result, changed = picture, False
-    for person, swapper in enumerate(tools.swappers):
-        chosen = pick(placed, {i: far[person] for i, far in enumerate(near)}, finder.faces)
-        result = swapper([result], [[placed[i] for i in chosen]])[0]
-        changed = changed or bool(chosen)
-    done = ConvertResult(1, 1, int(changed), int(not found), int(bool(found) and not changed))
-    if alone and not changed:
-        raise _nobody(source, done, min((min(far) for far in near), default=None))
-    if not changed:
-        with credentials.signed_file(output) as signed:
-            _copy(source, signed)
-        return done
-    stamp, statement = _stamp(picture.shape[:2], [picture], placed.values(), tools)
-    result = stamp(result, picture)
-    if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
-        result = np.dstack([result, alpha])
-    data = encode_picture(result, output.suffix)
-    credentials.write_picture(output, data, source, tools.signer, statement)
-    tools.on_progress(Progress(f"convert {source.name}", 1, 1))
-    return done
-
-
-def _stamp(
-    shape: tuple[int, int], original: Iterable[Frame], faces: Iterable[Points], tools: _Tools
-) -> tuple[Stamp, credentials.Statement]:
-    """What is laid over the frames of an output, and what its credentials say of that."""
-    statement = tools.statement
-    if (earlier := mark_in(original)) is not None:
-        statement = replace(statement, mark=earlier, earlier_mark=earlier)
-    marked = earlier is not None
-    return make_stamp(shape, statement.mark, marked=marked, label=tools.label, faces=faces), statement
-
-
-def _counted(tracks: Tracks, choices: Sequence[Choice]) -> ConvertResult:
-    """What a video's conversion will have done."""
-    swapped = without = 0
-    for frame, found in enumerate(tracks.all(0)):
-        swapped, without = swapped + any(choice(frame, found) for choice in choices), without + (not found)
-    return ConvertResult(1, tracks.frames, swapped, without, tracks.frames - swapped - without)
-
-
-def _reported(
-    frames: Iterator[VideoFrame], start: int, will: ConvertResult, source: Path, on_progress: OnProgress
-) -> Iterator[VideoFrame]:
-    """The same frames; says where they are."""
-    for done, frame in enumerate(frames, start + 1):
-        yield frame
-        values = {"no face": will.without_face}
-        on_progress(Progress(f"convert {source.name}", done, will.frames, values=values))
-
-
-def _nobody(source: Path, done: ConvertResult, nearest: float | None) -> InputError:
-    """Why nothing was replaced."""
-    if not done.others:
-        return InputError(f"No face was found in {source} ({done.frames} frames); nothing was written.")
-    near = "" if nearest is None else f" (the nearest is {nearest:.2f} away, {STRANGE} is the most)"
+def _nobody(video: Path, result: ConvertResult, distances: NDArray[np.float32] | None) -> InputError:
+    """Why nothing was replaced; `distances`: (N, P), how far faces are from the persons looked for."""
+    if not result.others:
+        return InputError(f"No face was found in {video} ({result.frames} frames); nothing was written.")
+    near = "" if distances is None else f" (the nearest is {distances.min():.2f} away, {STRANGE} is the most)"
     return InputError(
-        f"None of the faces in {source} is the person's that the model knows{near}; nothing was written. "
-        "--faces largest replaces the largest face, whoever it is, and --like PICTURE says who it is."
+        f"None of the faces in {video} is the person's that the model knows{near}; nothing was written. "
+        'Give `like`, a picture of the person, or `faces` "largest" to replace the largest face, whoever it is.'
     )
 
 
-_BATCH = 8  # frames whose faces are drawn together
+def _encode_picture(
+    info: VideoInfo, output: Path, second_pass: SecondPass, result: ConvertResult, settings: _Settings
+) -> ConvertResult:
+    """Write a picture with new faces; its transparency is kept where the output can hold it."""
+    frames = second_pass(read_source(info.path))
+    for frame in _reported(frames, info, result, 0, settings.on_progress):
+        picture, alpha = frame.picture, read_alpha(info.path)
+        if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
+            picture = np.dstack([picture, alpha])
+        output.write_bytes(encode_picture(picture, output.suffix))
+    return result
 
-_Drawn = tuple[VideoFrame, dict[int, NewFace]]
-_Calmed = tuple[VideoFrame, list[NewFace]]
-Cast = Sequence[tuple[Choice, Swapper]]  # who is replaced, and what draws the faces in their place; all fit in alike
-_Placed = list[dict[int, Points]]  # the landmarks of the faces that each swapper draws, by track
 
-
-def second_pass(
-    clip: Path,
-    time_range: TimeRange,
-    tracks: Tracks,
-    cast: Cast,
-    smoothing: SmoothConfig,
-    stamp: Stamp,
-    start: int,
-) -> Generator[VideoFrame]:
-    """The frames of a part of a clip, from its frame `start` on, with new faces and stamped.
-
-    Whatever the start, each comes out the same: colours are averaged with those of frames before it, and batches begin
-    at the same frames.
+def _encode_video(
+    info: VideoInfo, output: Path, second_pass: SecondPass, result: ConvertResult, settings: _Settings
+) -> ConvertResult:
+    """Write a video with new faces, and with the sound and subtitles of the original. Segments that an earlier run has
+    finished are kept.
     """
-    choices, swappers = [choice for choice, _ in cast], [swapper for _, swapper in cast]
-    reach = swappers[0].blend.colour_frames
-    begin = max(0, start - reach) // _BATCH * _BATCH
-
-    def finished(given: _Calmed) -> VideoFrame:
-        frame, faces = given
-        swapped = swappers[0].fit(frame.picture, faces, frame.index)
-        return replace(frame, picture=stamp(swapped, frame.picture))
-
-    with closing(ahead(read_frames(clip, time_range=time_range))) as frames:
-        drawn = _draw(islice(frames, begin, None), _placed(tracks, choices, smoothing, begin), swappers)
-        with closing(ahead(islice(_calmed(drawn, reach), start - begin, None))) as calmed:
-            yield from map_ahead(finished, calmed)
+    segments = Segments(output.parent, info, settings.encoding)
+    start = segments.frames
+    frames = read_source(info.path, time_range=settings.time_range)
+    with closing(ahead(second_pass(frames, start))) as swapped:
+        segments.write(_reported(swapped, info, result, start, settings.on_progress))
+    remuxed = segments.join(output, settings.time_range)
+    if remuxed.left_out:
+        kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(remuxed.left_out)})"
+        settings.on_progress(Progress("convert", note=f"{kinds}: they are left out"))
+    return replace(result, sound=remuxed.sound)
 
 
-def _placed(tracks: Tracks, choices: Sequence[Choice], smoothing: SmoothConfig, start: int) -> Iterator[_Placed]:
-    """Where the faces to replace are in each frame from `start` on."""
-    for frame, found in enumerate(tracks.all(start, smoothing), start):
-        yield [{number: found[number] for number in own} for own in chosen_by(choices, frame, found)]
+def _reported(
+    frames: Iterator[VideoFrame], info: VideoInfo, result: ConvertResult, start: int, on_progress: OnProgress
+) -> Iterator[VideoFrame]:
+    """Yield the frames from `start` on, and report each when it is encoded."""
+    for done, frame in enumerate(frames, start + 1):
+        yield frame
+        values = {"no face": result.without_face}
+        on_progress(Progress(f"convert {info.path.name}", done, result.frames, values=values))
 
 
-def _draw(frames: Iterator[VideoFrame], placed: Iterator[_Placed], swappers: Sequence[Swapper]) -> Iterator[_Drawn]:
-    for batch in batched(zip(frames, placed, strict=False), _BATCH):
-        pictures = [frame.picture for frame, _ in batch]
-        drawn: list[dict[int, NewFace]] = [{} for _ in batch]
-        for i, swapper in enumerate(swappers):
-            for faces, new in zip(drawn, swapper.draw_all(pictures, [found[i] for _, found in batch]), strict=True):
-                faces |= new
-        yield from zip((frame for frame, _ in batch), drawn, strict=True)
+@dataclass(frozen=True)
+class _DrawnFrame:
+    """A frame with the new faces that go into it, by track."""
+
+    frame: VideoFrame
+    faces: dict[int, NewFace]
 
 
-def _calmed(drawn: Iterator[_Drawn], reach: int) -> Iterator[_Calmed]:
-    """Each frame with its new faces, in colours that are averaged over `reach` frames before and after."""
-    window: deque[_Drawn] = deque()
-    at = 0  # where the next frame stands in the window
-    for new in chain(drawn, repeat(None, reach)):
-        if new is not None:
-            window.append(new)
-        if len(window) - at > reach or (new is None and at < len(window)):
-            yield window[at][0], steadied([faces for _, faces in window], at)
-            at += 1
-        if at > reach:
-            window.popleft()
-            at -= 1
+@dataclass(frozen=True)
+class SecondPass:
+    """Goes through a clip again and puts the new faces in.
+
+    Attributes:
+        faces: The N faces of the clip.
+        roles: (N,), which of the swappers draws each face anew; -1 where it stays.
+        swappers: Draw the faces; the first one's `blend` fits them all in.
+        smoothing: How landmarks are smoothed.
+        stamp: Marks and labels each frame.
+    """
+
+    faces: Faces
+    roles: NDArray[np.int64]
+    swappers: Sequence[Swapper]
+    smoothing: SmoothConfig
+    stamp: Stamp
+
+    def __call__(self, frames: Iterator[VideoFrame], start: int = 0) -> Generator[VideoFrame]:
+        """Yield the swapped and stamped frames from number `start` on, for all `frames` of the clip.
+
+        A frame comes out the same whatever the start: colours are averaged with those of frames before it, and batches
+        begin at the same frames.
+        """
+        reach = self.swappers[0].blend.colour_frames
+        begin = max(0, start - reach) // _BATCH * _BATCH
+        with closing(ahead(frames)) as read:
+            drawn = self._draw(islice(read, begin, None), begin)
+            smoothed = (
+                _DrawnFrame(window[at].frame, smooth_faces([one.faces for one in window], at))
+                for window, at in windows(drawn, reach)
+            )
+            with closing(ahead(islice(smoothed, start - begin, None))) as ready:
+                yield from map_ahead(self._fit, ready)
+
+    def _draw(self, frames: Iterator[VideoFrame], begin: int) -> Iterator[_DrawnFrame]:
+        """Draw the new faces of the frames from number `begin` on, those of a few frames as one batch."""
+        found = self.faces.by_frame(begin, self.smoothing)
+        for batch in batched(zip(frames, found, strict=False), _BATCH):
+            drawn = [_DrawnFrame(frame, {}) for frame, _ in batch]
+            places = [
+                (new, row, points)
+                for new, (_, (rows, landmarks)) in zip(drawn, batch, strict=True)
+                for row, points in zip(rows, landmarks, strict=True)
+            ]
+            for role, swapper in enumerate(self.swappers):
+                mine = [place for place in places if self.roles[place[1]] == role]
+                pictures = [new.frame.picture for new, _, _ in mine]
+                faces = swapper.draw(pictures, [points for _, _, points in mine])
+                for (new, row, _), face in zip(mine, faces, strict=True):
+                    new.faces[int(self.faces.track[row])] = face
+            yield from drawn
+
+    def _fit(self, drawn: _DrawnFrame) -> VideoFrame:
+        """Fit the new faces into their frame, and stamp it."""
+        original = drawn.frame.picture
+        swapped = self.swappers[0].fit(original, list(drawn.faces.values()), seed=drawn.frame.index)
+        return replace(drawn.frame, picture=self.stamp(swapped, original))

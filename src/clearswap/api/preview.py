@@ -12,27 +12,26 @@ from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from clearswap.api.convert import known_persons
+from clearswap.api.convert import load_cast
 from clearswap.core.align import Frame, Points
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
-from clearswap.core.swap import BlendConfig, Swapper, drawer
+from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import load_or_make
-from clearswap.disclosure.stamp import LabelConfig, make_stamp
+from clearswap.disclosure.mark import lay, pattern
 from clearswap.errors import InputError, OutputError
-from clearswap.faces.first_pass import first_pass, make_finder
+from clearswap.faces.first_pass import find_faces
 from clearswap.faces.pose import rough_pose
-from clearswap.faces.selection import Choice, Role, SelectConfig
+from clearswap.faces.selection import Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import TrackConfig
-from clearswap.faces.tracks import Tracks
+from clearswap.faces.tracks import Faces, FacesWriter
 from clearswap.media.files import encode_picture, is_picture
-from clearswap.media.video import TimeRange, probe, read_frames
+from clearswap.media.video import TimeRange, VideoFrame, probe, read_frames
 from clearswap.progress import OnProgress, silent
-from clearswap.training import checkpoint
-from clearswap.training.device import used_device
 
 _TILE = 224  # pixels
 _SAMPLES = 60  # frames among which the hardest are looked for
@@ -64,99 +63,94 @@ def preview(
     time_range: TimeRange = TimeRange(),
     on_progress: OnProgress = silent,
 ) -> list[str]:
-    """Draw into the picture `output` what a conversion of the video `video` would look like, with these settings and
-    with others: where the face is most turned, smallest or darkest, where the mouth is open, and in an ordinary frame.
+    """Draw into the picture `output` what a conversion of `video` would look like, with these settings and with others:
+    where the face is most turned, smallest or darkest, where the mouth is open, and in an ordinary frame.
 
     Returns what the rows show. The picture is signed as all that shows generated faces. Raises what `convert` raises.
     """
-    source, output = Path(video), Path(output)
-    if is_picture(source) or not is_picture(output):
-        raise OutputError(f"A preview shows a video in a picture; {source} cannot become {output}.")
+    video, output = Path(video), Path(output)
+    if is_picture(video) or not is_picture(output):
+        raise OutputError(f"A preview shows a video in a picture; {video} cannot become {output}.")
     credentials.require_signable(output)
-    config, net = checkpoint.load_network(Path(model), used_device())
-    swapper = Swapper(drawer(net, to), config, used_device(), mask, blend)
-    role = Role(Path(model), to)
-    finder = make_finder([role], known_persons([role]), select, tracking, on_progress)
+    cast = load_cast([Role(Path(model), to)], select, mask, blend, tracking, on_progress)
     with TemporaryDirectory() as folder:
-        tracks = first_pass(probe(source), time_range, finder, Path(folder), on_progress)
-        choice = Choice(tracks, finder.faces)
-        found = list(tracks.all(0, smoothing))
-    placed = [{number: faces[number] for number in choice(i, faces)} for i, faces in enumerate(found)]
-    if not any(placed):
-        raise InputError(f"Nobody in {source} would be replaced; see --faces and --like.")
-    shown = _Shown(tracks, choice, placed)
-    for i, frame in enumerate(read_frames(source, time_range=time_range)):
-        shown.look(i, frame.picture, found[i])
-    lines, rows = [np.hstack(shown.people)] if shown.people else [], shown.hardest
-    lines += [_row(name, *rows[name], swapper) for name in rows]
+        writer = FacesWriter(Path(folder), len(cast.finder.recogniser.persons))
+        frames, total = read_frames(video, time_range=time_range), time_range.frames(probe(video))
+        for _ in find_faces(frames, cast.finder, writer, name=video.name, total=total, on_progress=on_progress):
+            pass
+        faces = writer.close()
+        replaced = choose(faces, cast.finder.which) >= 0
+        if not replaced.any():
+            raise InputError(f"Nobody in {video} would be replaced; `faces` and `like` say who is.")
+        people, hardest = _look(read_frames(video, time_range=time_range), faces, replaced, smoothing)
+    lines = [np.hstack(people)] if people else []
+    lines += [_row(name, frame, points, cast.swappers[0]) for name, (_, frame, points) in hardest.items()]
     width = max(line.shape[1] for line in lines)
-    whole = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
-    said = credentials.statement_of([Path(model)])
-    stamp = make_stamp(whole.shape[:2], said.mark, marked=False, label=LabelConfig(label=False), faces=[])
-    picture = encode_picture(stamp(whole, whole), output.suffix)
-    credentials.write_picture(output, picture, source, load_or_make(), said)
-    return list(rows)
+    sheet = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
+    statement = credentials.statement_of([Path(model)])
+    sheet = lay(sheet, pattern(statement.mark, sheet.shape[0], sheet.shape[1]))
+    credentials.write_picture(output, encode_picture(sheet, output.suffix), video, load_or_make(), statement)
+    return list(hardest)
 
 
-class _Shown:
-    """Picks what to show out of the frames of a clip, seen once.
-
-    Attributes:
-        people: A tile of each of those who are seen longest.
-        hardest: The frames to show with the faces to replace, by what is hard about them.
-    """
-
-    def __init__(self, tracks: Tracks, choice: Choice, placed: list[dict[int, Points]]) -> None:
-        self._choice, self._placed = choice, placed
-        self._longest = sorted(tracks.tracks, key=lambda track: track.frames, reverse=True)[:_PEOPLE]
-        there = [i for i, faces in enumerate(placed) if faces]
-        spread: list[float] = np.linspace(0, len(there) - 1, min(_SAMPLES, len(there))).tolist()
-        self._middle = there[len(there) // 2]
-        self._chosen = {self._middle, *(there[round(at)] for at in spread)}
-        self._best: dict[str, float] = {}
-        self.people: list[Frame] = []
-        self.hardest: dict[str, tuple[Frame, dict[int, Points]]] = {}
-
-    def look(self, i: int, picture: Frame, found: dict[int, Points]) -> None:
-        """The next frame, `i`, with all faces in it."""
-        for number in (track.number for track in self._longest if i == (track.first + track.last) // 2):
-            if number in found:
-                far, mine = self._choice.distance(number, i), number in self._placed[i]
-                words = f"track {number}" + (f": {far:.2f} away" if far < float("inf") else "")
-                self.people.append(_tile(picture, found[number], words, _REPLACED if mine else _KEPT))
-        if i in self._chosen:
-            landmarks = next(iter(self._placed[i].values()))
-            for name, score in _scores(picture, landmarks, i == self._middle):
-                if score > self._best.get(name, float("-inf")):
-                    self._best[name], self.hardest[name] = score, (picture, self._placed[i])
+_Hardest = dict[str, tuple[float, Frame, Points]]  # by what is hard: how hard, the frame and the face in it
 
 
-def _scores(frame: Frame, landmarks: Points, middle: bool) -> Iterator[tuple[str, float]]:
+def _look(
+    frames: Iterator[VideoFrame], faces: Faces, replaced: NDArray[np.bool_], smoothing: SmoothConfig
+) -> tuple[list[Frame], _Hardest]:
+    """A tile of each of the people who are seen longest, and the hardest of some frames in which one is replaced."""
+    distances = person_distances(faces).min(1, initial=np.inf)
+    tracks, counts = np.unique(faces.track, return_counts=True)
+    of_track = [np.flatnonzero(faces.track == track) for track in tracks[np.argsort(-counts, kind="stable")[:_PEOPLE]]]
+    shown = {int(rows[len(rows) // 2]) for rows in of_track}
+    first = np.flatnonzero(replaced)[np.unique(faces.frame[replaced], return_index=True)[1]]  # of each frame
+    middle = int(first[len(first) // 2])
+    spread = np.linspace(0, len(first) - 1, min(_SAMPLES, len(first))).round().astype(int)
+    samples = {middle, *first[spread].tolist()}
+    people: list[Frame] = []
+    hardest: _Hardest = {}
+    for frame, (rows, landmarks) in zip(frames, faces.by_frame(0, smoothing), strict=False):
+        for row, points in zip(rows, landmarks, strict=True):
+            if row in shown:
+                away = f": {distances[row]:.2f} away" if np.isfinite(distances[row]) else ""
+                colour = _REPLACED if replaced[row] else _KEPT
+                people.append(_tile(frame.picture, points, f"track {faces.track[row]}{away}", colour))
+            for name, score in _scores(frame.picture, points, row == middle) if row in samples else []:
+                if name not in hardest or score > hardest[name][0]:
+                    hardest[name] = (score, frame.picture, points)
+    return people, hardest
+
+
+def _scores(frame: Frame, landmarks: Points, is_middle: bool) -> list[tuple[str, float]]:
     """How well a frame serves as an example of each thing."""
     low, high = landmarks.min(0), landmarks.max(0)
     (left, top), (right, bottom) = np.maximum(low, 0).astype(int).tolist(), np.maximum(high, 1).astype(int).tolist()
     box = frame[top:bottom, left:right]
-    yield "ordinary", float(middle)
-    yield "most turned", abs(rough_pose(landmarks)[0])
-    yield "smallest", -float((high - low).max())
-    yield "darkest", -float(box.mean()) if box.size else -255.0
-    yield "mouth open", float(np.linalg.norm(landmarks[13] - landmarks[14]) / np.linalg.norm(high - low))
+    return [
+        ("ordinary", float(is_middle)),
+        ("most turned", abs(rough_pose(landmarks)[0])),
+        ("smallest", -float((high - low).max())),
+        ("darkest", -float(box.mean()) if box.size else -255.0),
+        ("mouth open", float(np.linalg.norm(landmarks[13] - landmarks[14]) / np.linalg.norm(high - low))),
+    ]
 
 
-def _row(name: str, frame: Frame, faces: dict[int, Points], swapper: Swapper) -> Frame:
-    landmarks = next(iter(faces.values()))
+def _row(name: str, frame: Frame, landmarks: Points, swapper: Swapper) -> Frame:
+    """The face as it is, and swapped with each column's settings."""
     tiles = [_tile(frame, landmarks, name, _KEPT)]
     for words, (blend, mask) in _COLUMNS.items():
         other = replace(swapper, blend=replace(swapper.blend, **blend), mask=replace(swapper.mask, **mask))
-        tiles.append(_tile(other([frame], [list(faces.values())])[0], landmarks, words, _REPLACED))
+        tiles.append(_tile(other(frame, [landmarks]), landmarks, words, _REPLACED))
     return np.hstack(tiles)
 
 
 def _tile(frame: Frame, landmarks: Points, words: str, colour: tuple[int, int, int]) -> Frame:
     """The face in a square with a caption."""
-    middle, reach = (landmarks.min(0) + landmarks.max(0)) / 2, float((landmarks.max(0) - landmarks.min(0)).max()) * 0.8
-    scale = _TILE / (2 * reach)
-    matrix = np.array([[scale, 0, _TILE / 2 - scale * middle[0]], [0, scale, _TILE / 2 - scale * middle[1]]])
+    low, high = landmarks.min(0), landmarks.max(0)
+    scale = _TILE / (1.6 * float((high - low).max()))
+    shift = _TILE / 2 - scale * (low + high) / 2
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     tile = np.asarray(cv2.warpAffine(frame, matrix, (_TILE, _TILE), flags=how), np.uint8)
     cv2.rectangle(tile, (0, 0), (_TILE - 1, 19), colour, -1)

@@ -1,7 +1,7 @@
-"""Steadiness: landmarks tremble by about half a per cent of the eye distance from frame to frame, and a new face that
+"""Smoothing: landmarks tremble by about half a per cent of the eye distance from frame to frame, and a new face that
 trembles on a still head is seen at once.
 
-Smoothed without lag: each frame's landmarks become a mean with those of frames before *and* after it, in pairs, so that
+There is no lag: each frame's landmarks become a mean with those of frames before *and* after it, in pairs, so that
 an even movement stays where it is. A pair whose middle lies elsewhere (the head stopped, a lid fell) counts little, so
 that quick movements keep their reach: a bilateral filter (Tomasi and Manduchi 1998) over time.
 """
@@ -47,3 +47,20 @@ def smooth(landmarks: NDArray[np.float32], config: SmoothConfig) -> NDArray[np.f
         total[step:-step] += weight[:, None, None] * middle
         weights[step:-step] += weight
     return (total / weights[:, None, None]).astype(np.float32)
+
+
+def smooth_tracks(
+    landmarks: NDArray[np.float32], frame: NDArray[np.int64], track: NDArray[np.int64], config: SmoothConfig
+) -> NDArray[np.float32]:
+    """The landmarks (M, N, 2) of M faces, smoothed along each track; a gap in a track is not bridged.
+
+    `frame`, `track`: (M,), the frame that a face is in and the number of its track.
+    """
+    if not config.smooth or not len(landmarks):
+        return landmarks
+    order = np.lexsort((frame, track))
+    broken = (np.diff(track[order]) != 0) | (np.diff(frame[order]) != 1)
+    smoothed = landmarks.copy()
+    for run in np.split(order, np.flatnonzero(broken) + 1):
+        smoothed[run] = smooth(landmarks[run], config)
+    return smoothed

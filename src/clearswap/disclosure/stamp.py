@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
-from clearswap.core.align import Frame, Points
+from clearswap.core.align import Frame
 from clearswap.disclosure.mark import lay, pattern, read_untouched
 from clearswap.errors import OptionError
 
@@ -247,15 +247,14 @@ class Stamp:
 
 
 def make_stamp(
-    shape: tuple[int, int], mark: int, *, marked: bool, label: LabelConfig, faces: Iterable[Points]
+    shape: tuple[int, int], mark: int, *, marked: bool, label: LabelConfig, boxes: NDArray[np.float32]
 ) -> Stamp:
     """The stamp for frames of a shape (height, width) with the 16 bits `mark`; the label goes where it covers least of
-    `faces`, landmarks (468, 2) in all frames. Raises `OptionError` for a label that cannot be written.
+    the faces of all frames, whose `boxes` are (N, 4). Raises `OptionError` for a label that cannot be written.
     """
     drawn, corner = make_label(*shape, label), "bottom right"
     if drawn is not None:
-        boxes = [np.concatenate([points.min(0), points.max(0)]) for points in faces]
-        corner = quietest_corner(np.array(boxes, np.float32), *shape, drawn.size)
+        corner = quietest_corner(boxes, *shape, drawn.size)
     return Stamp(pattern(mark, *shape), marked, drawn, corner)
 
 

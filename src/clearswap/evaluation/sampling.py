@@ -39,7 +39,7 @@ from clearswap.evaluation.scores import (
 from clearswap.faces.embedding import Embedding, chip
 from clearswap.faces.face_models import Detector, Iris, Mesh
 from clearswap.faces.faceset import read_face, read_index
-from clearswap.faces.tracker import Face, TrackConfig, Tracker, followed
+from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow
 from clearswap.media.files import Occluders
 from clearswap.media.pipeline import ahead
 from clearswap.media.video import VideoFrame, probe, read_frames
@@ -125,9 +125,9 @@ def sampled_frames(
         if own.frames != wanted.frames:
             both = f"{path} has {own.frames} frames, {video} {wanted.frames}"
             raise InputError(f"{both}; evaluate needs clips of the same frames.")
-    videos = followed(video, reader.tracker())
+    videos = follow(read_frames(video), reader.tracker())
     results = ahead(read_frames(result))
-    truths = ahead(iter([])) if truth is None else followed(truth, reader.tracker())
+    truths = ahead(iter([])) if truth is None else follow(read_frames(truth), reader.tracker())
     with closing(videos), closing(results), closing(truths):
         for index, (first, second, third) in enumerate(zip_longest(videos, results, truths)):
             ended = [path for path, one in zip(given, (first, second, third), strict=False) if one is None]
@@ -315,7 +315,7 @@ def pasted(frame: Frame, landmarks: Points, face: NDArray[np.uint8]) -> Frame:
     """`frame` with `face` (256, 256, 3) as its face: a swap that follows nothing but where the head is."""
     drawn = Drawn(as_tensor(face[None]))
     blend = BlendConfig(colour=0.0, sharpen=0.0, grain=0.0)
-    return Swapper(lambda _: drawn, _FINE, torch.device("cpu"), blend=blend)([frame], [[landmarks]])[0]
+    return Swapper(lambda _: drawn, _FINE, torch.device("cpu"), blend=blend)(frame, [landmarks])
 
 
 def oracle(frame: Frame, landmarks: Points, truth: Frame, true_landmarks: Points) -> Frame:

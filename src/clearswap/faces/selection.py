@@ -1,15 +1,12 @@
-"""Who is in a face set: the embeddings of its faces, and whether all are of one person.
+"""Who is who: which faces of a clip are replaced, and whether all faces of a set show one person.
 
-Who of the people in a clip is replaced: the person that the model was trained on, everybody, or the largest face.
-
-Whose face it is, the distance of embeddings says (`faces/embedding.py`). One look may err, on a profile or a hand;
-so a track is decided as a whole, by its median, once for all its frames. Only where faces cross may a track change over
-from one person to another: then the looks of all after the change say so, and each part is decided by itself.
+The distance of embeddings (`faces/embedding.py`) says whose face it is. One look may err, on a profile or a hand, so
+a track is decided as a whole, by its median, once for all its frames. Only where faces cross may a track change over
+from one person to another. Then all looks after the change say so, and each part is decided by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,11 +15,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Points
 from clearswap.core.network import Side
 from clearswap.faces.embedding import Embedding, chip
 from clearswap.faces.faceset import FaceRecord, read_face
-from clearswap.faces.tracks import Track, Tracks
+from clearswap.faces.tracks import Faces
 
 # Averages of one person lie nearer than this, of two persons further apart. Measured: two clips of one man 0.28, halves
 # of one clip at most 0.32; five real persons at least 0.59, four synthetic ones at least 0.41.
@@ -47,7 +43,6 @@ def strangers(found: NDArray[np.float32]) -> list[int]:
 
 
 _LOOKS = 5  # in a row whose median says that a track goes on as another person
-
 
 WhichFaces: TypeAlias = Literal["match", "largest", "all"]
 
@@ -74,78 +69,58 @@ class Role:
     to: Side
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """A part of a track that shows one person."""
+def choose(faces: Faces, which: WhichFaces) -> NDArray[np.int64]:
+    """For each of the N faces of a clip, the number of the role that replaces it; -1 where it stays.
 
-    first: int
-    last: int
-    distance: float
-
-
-class Choice:
-    """Says of each frame which of its tracks are replaced, for one of the persons looked for."""
-
-    def __init__(self, tracks: Tracks, faces: WhichFaces, person: int = 0) -> None:
-        self._faces: WhichFaces = faces
-        self.stretches = {track.number: stretches(track, person) for track in tracks.tracks}
-
-    def __call__(self, frame: int, found: Mapping[int, Points]) -> list[int]:
-        """The tracks to replace among those `found` in a frame, with their landmarks (468, 2)."""
-        return pick(found, {number: self.distance(number, frame) for number in found}, self._faces)
-
-    def distance(self, number: int, frame: int) -> float:
-        """How far a track's person is from the one looked for in a frame."""
-        own = self.stretches[number]
-        return next((s.distance for s in own if frame <= s.last), own[-1].distance)
-
-    @property
-    def nearest(self) -> float:
-        """How near anybody in the clip comes to the person looked for."""
-        return min((part.distance for own in self.stretches.values() for part in own), default=float("inf"))
-
-
-def chosen_by(choices: Sequence[Choice], frame: int, found: Mapping[int, Points]) -> list[list[int]]:
-    """The tracks to replace in a frame for each choice; a face that two choose goes to the nearer person."""
-    chosen = [choice(frame, found) for choice in choices]
-    rivals = list(zip(choices, chosen, strict=True))
-    return [
-        [n for n in own if all(mine.distance(n, frame) <= c.distance(n, frame) for c, other in rivals if n in other)]
-        for mine, own in rivals
-    ]
-
-
-def pick(found: Mapping[int, Points], near: Mapping[int, float], faces: WhichFaces) -> list[int]:
-    """Which of the faces `found` in a frame, landmarks (468, 2), are replaced; `near`: how far each is from the person.
-
-    A person is in a frame once at most, so no more than one face matches.
+    A person is in a frame once at most, so a role replaces one face a frame, the nearest to its person. A face that
+    two roles want goes to the nearer person. "largest" and "all" know one role only.
     """
-    if faces == "all":
-        return list(found)
-    if faces == "largest":
-        return sorted(found, key=lambda number: _size(found[number]))[-1:]
-    return sorted((number for number in found if near[number] < STRANGE), key=lambda number: near[number])[:1]
+    if which == "all":
+        return np.zeros(len(faces), np.int64)
+    if which == "largest":
+        return np.where(_least_of_frame(faces, -faces.size), 0, -1)
+    distances = person_distances(faces)
+    wanted = np.full_like(distances, np.inf)
+    for role, far in enumerate(distances.T):
+        mine = (far < STRANGE) & _least_of_frame(faces, far)
+        wanted[mine, role] = far[mine]
+    return np.where(np.isfinite(wanted).any(1), wanted.argmin(1), -1)
 
 
-def stretches(track: Track, person: int = 0) -> list[Stretch]:
-    """The parts of a track that show `person`, and that do not: nearly always the whole."""
-    if not track.looks:
-        return [Stretch(track.first, track.last, float("inf"))]
-    frames, distances = [at for at, _ in track.looks], np.array([far[person] for _, far in track.looks])
+def _least_of_frame(faces: Faces, cost: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each face (N,) is the one of least cost in its frame."""
+    order = np.lexsort((cost, faces.frame))
+    least = np.zeros(len(faces), np.bool_)
+    least[order[np.unique(faces.frame[order], return_index=True)[1]]] = True
+    return least
+
+
+def person_distances(faces: Faces) -> NDArray[np.float32]:
+    """How far (N, P) the person of each face is from each person looked for; infinite where nobody looked."""
+    distances = np.full_like(faces.looks, np.inf)
+    for person, looks in enumerate(faces.looks.T):
+        for track in np.unique(faces.track).tolist():
+            rows = np.flatnonzero(faces.track == track)
+            looked = rows[~np.isnan(looks[rows])]
+            if len(looked):
+                parts = stretches(faces.frame[looked], looks[looked])
+                starts = [start for start, _ in parts[1:]]
+                which = np.searchsorted(starts, faces.frame[rows], side="right")
+                distances[rows, person] = np.array([far for _, far in parts])[which]
+    return distances
+
+
+def stretches(frames: NDArray[np.int64], distances: NDArray[np.float32]) -> list[tuple[int, float]]:
+    """The parts of a track that show one person: the frame in which each begins, and its median distance to the person.
+
+    `frames`, `distances`: (L,), in which frames the track was looked at, and how far it was from the person then.
+    Nearly always there is only one part.
+    """
     last = len(distances) - 1
     reach = [min(_LOOKS // 2, i, last - i) for i in range(last + 1)]  # no further to one side than to the other
     same = [bool(np.median(distances[i - r : i + r + 1]) < STRANGE) for i, r in enumerate(reach)]
     if last > 0:  # the first and last look stand alone, and one look may err
-        same[0], same[last] = same[1], same[last - 1]
-    parts: list[Stretch] = []
-    for _, group in groupby(range(len(frames)), key=lambda i: same[i]):
-        run = list(group)
-        first = frames[run[0]] if parts else track.first
-        if parts:  # the one before lasts until here
-            parts[-1] = Stretch(parts[-1].first, first - 1, parts[-1].distance)
-        parts.append(Stretch(first, track.last, float(np.median(distances[run]))))
-    return parts
-
-
-def _size(landmarks: Points) -> float:
-    return float((landmarks.max(0) - landmarks.min(0)).max())
+        same[0] = same[1]
+        same[last] = same[last - 1]
+    runs = [list(run) for _, run in groupby(range(len(frames)), key=lambda i: same[i])]
+    return [(int(frames[run[0]]), float(np.median(distances[run]))) for run in runs]

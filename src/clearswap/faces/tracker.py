@@ -1,12 +1,11 @@
-"""The tracker: follows faces from frame to frame by their landmarks.
+"""Find the faces of a clip and follow them from frame to frame.
 
-The landmarks of one frame say where to look in the next (5 ms a face); the detector (42 ms) runs only on
-the first frame, when a face was lost, and every `detect_every` frames to catch newcomers and drop mistakes. When that
-is, is known beforehand, so in `track` the detector works ahead, while the landmarks of earlier frames are found.
+The landmarks of one frame say where to look in the next (5 ms a face). The detector (42 ms) runs only on the first
+frame, when a face was lost, and every `detect_every` frames to catch newcomers and drop mistakes. These frames are
+known beforehand, so in `track` the detector works ahead, while the landmarks of earlier frames are found.
 
-SceneCuts: where a clip goes over to another shot from one frame to the next.
-
-Bridges: a face that a passing hand hides for some frames is where its way from before to after leads.
+After a cut, all faces are others (`SceneCuts`). A face that a passing hand hides for some frames is interpolated
+between where it was before and after (`fill_gaps`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,7 +22,7 @@ from numpy.typing import NDArray
 from clearswap.core.align import Frame, Points
 from clearswap.faces.face_models import Detections, Detector, Mesh, Roi, five_points_roi, roi_of
 from clearswap.media.pipeline import ahead
-from clearswap.media.video import TimeRange, VideoFrame, read_frames
+from clearswap.media.video import VideoFrame
 
 _SPREAD = 0.14  # how much nearer and further the outer of three looks at a face are
 # Presence that is enough once a face is followed, and to find it again where it was lost. A hand over half of a face
@@ -85,6 +83,10 @@ class Tracker:
         self._lost: list[tuple[Face, int]] = []  # with the frames since
         self._since_detection = self._tracks = 0
         self._cuts = SceneCuts()
+
+    def fresh(self) -> Tracker:
+        """A tracker for another clip, with the same detector and mesh."""
+        return Tracker(self.config, self._detector, self._mesh)
 
     def __call__(self, frame: Frame, seen: Detections | None = None) -> list[Face]:
         """The faces of the next frame, largest first; `seen`: what the detector found in it, where it was asked.
@@ -224,28 +226,28 @@ _CUT = 25.0  # of 255: frames whose halves differ by more show something else
 _Found = tuple[VideoFrame, list[Face]]
 
 
-def followed(clip: Path, tracker: Tracker, time_range: TimeRange = TimeRange()) -> Generator[_Found]:
-    """Each frame of a clip with its faces, bridged; decoding and tracking run ahead in threads of their own."""
-    return ahead(bridge(track(ahead(read_frames(clip, time_range=time_range)), tracker)))
+def follow(frames: Iterable[VideoFrame], tracker: Tracker) -> Generator[_Found]:
+    """Each frame of a clip with its faces, gaps filled; decoding and tracking run ahead in threads of their own."""
+    return ahead(fill_gaps(track(ahead(frames), tracker)))
 
 
-def bridge(tracked: Iterable[_Found]) -> Iterator[_Found]:
+def fill_gaps(tracked: Iterable[_Found]) -> Iterator[_Found]:
     """Each frame with its faces, and with those that are lost here but seen in the same place shortly before and after.
 
-    Their landmarks lie on the straight way between the two, with a score of 0. Frames come out as they are, some late:
-    seven are held in memory. Where the picture is another one meanwhile (a cut, a flash), nothing is bridged.
+    Their landmarks are interpolated between the two, and their score is 0. Frames come out up to seven frames late.
+    Nothing is filled where the picture is another one meanwhile (a cut, a flash).
     """
     held: deque[_Found] = deque()
     for found in tracked:
         held.append(found)
-        _fill(held)
+        _fill_gaps_before_last(held)
         if len(held) > _LONGEST + 1:
             yield held.popleft()
     yield from held
 
 
-def _fill(held: deque[_Found]) -> None:
-    """Bridge to the last of the held frames, for each face that was not in the one before."""
+def _fill_gaps_before_last(held: deque[_Found]) -> None:
+    """Fill the gap before the last of the held frames, for each of its faces that was not in the one before."""
     last = len(held) - 1
     for face in held[last][1]:
         missing = last - 1

@@ -1,146 +1,130 @@
-"""Tracks: who is where in a clip. The first pass over a clip writes them, the second one reads them.
+"""The faces of a clip, as parallel arrays: the first pass writes them, everything after it reads them.
 
-The faces of some hundred frames at a time are a file in a working folder, so that memory does not grow with the length
-of a clip, and so that a run that was killed need not look for them again.
+Landmarks take 3.7 kB a face and frame. They stay in a file of a working folder, of which the second pass reads some
+hundred frames at a time, so memory hardly grows with the length of a clip; all else is about 30 bytes a face. A run
+that was killed finds both in the folder and need not look for faces again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clearswap.core.align import Points
-from clearswap.core.smoothing import SmoothConfig, smooth
+from clearswap.core.smoothing import SmoothConfig, smooth_tracks
 from clearswap.faces.tracker import Face
-from clearswap.media.atomic import atomic_file
+from clearswap.media.atomic import atomic_file, output_errors
 
-PART = 250  # frames in a file
-_LIST = "tracks.json"
+_PART = 250  # frames whose landmarks are in memory at a time
+_ARRAYS, _LANDMARKS = "faces.npz", "landmarks.f32"
+_NUMBERS = 468 * 2  # of one face's landmarks
 
 
-@dataclass
-class Track:
-    """One face over some frames.
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """The N faces of a clip, frame after frame, the largest of a frame first.
 
     Attributes:
-        number: Which one; larger numbers were found later.
-        first: The frame in which it was found.
-        last: The last frame in which it was seen.
-        frames: In how many it was seen.
-        size: Its greatest size in pixels.
-        looks: Frames in which it was compared to the persons looked for, and how far it is from each (the distance
-            of the embeddings).
+        folder: Where their landmarks lie.
+        frames: How many frames were looked through.
+        frame: (N,), the frame that each face is in, counted from the first one looked through.
+        track: (N,), the number of its track: the same number in successive frames says that it is the same face.
+        box: (N, 4), left, top, right and bottom of its landmarks in pixels.
+        looks: (N, P), how far it is from each of P persons (the distance of embeddings); NaN where nobody looked.
     """
-
-    number: int
-    first: int
-    last: int
-    frames: int = 0
-    size: float = 0.0
-    looks: list[tuple[int, list[float]]] = field(default_factory=list[tuple[int, list[float]]])
-
-
-class TrackWriter:
-    """Writes the faces of one frame after the other."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._part, self._count = folder, list[list[Face]](), 0
-        self.tracks: dict[int, Track] = {}
-
-    def add(self, faces: list[Face], looks: Mapping[int, list[float]]) -> None:
-        """The faces of the next frame; `looks`: distances to each person looked for, by track."""
-        for face in faces:
-            track = self.tracks.setdefault(face.track, Track(face.track, self._count, self._count))
-            track.last, track.frames, track.size = self._count, track.frames + 1, max(track.size, face.size)
-            if face.track in looks:
-                track.looks.append((self._count, [round(far, 4) for far in looks[face.track]]))
-        self._part.append(faces)
-        self._count += 1
-        if len(self._part) == PART:
-            self._write()
-
-    def close(self) -> Tracks:
-        """Write what is left, and that this is all."""
-        if self._part:
-            self._write()
-        about = {"frames": self._count, "tracks": [vars(track) for track in self.tracks.values()]}
-        with atomic_file(self._folder / _LIST) as partial:
-            partial.write_text(json.dumps(about))
-        return Tracks(self._folder, self._count, list(self.tracks.values()))
-
-    def _write(self) -> None:
-        faces = [face for found in self._part for face in found]
-        with atomic_file(_part_of(self._folder, (self._count - 1) // PART)) as partial:
-            np.savez(
-                partial,
-                counts=np.array([len(found) for found in self._part]),
-                tracks=np.array([face.track for face in faces], np.int64),
-                landmarks=np.array([face.landmarks for face in faces], np.float32).reshape(-1, 468, 2),
-            )
-        self._part = []
-
-
-@dataclass(frozen=True)
-class Tracks:
-    """The faces of a clip, as a `TrackWriter` left them."""
 
     folder: Path
     frames: int
-    tracks: list[Track]
+    frame: NDArray[np.int64]
+    track: NDArray[np.int64]
+    box: NDArray[np.float32]
+    looks: NDArray[np.float32]
 
-    def all(self, start: int, smoothing: SmoothConfig = SmoothConfig(0)) -> Iterator[dict[int, Points]]:
-        """The same for each frame from `start` on, some hundred in memory at a time."""
-        while start < self.frames:
-            stop = min((start // PART + 1) * PART, self.frames)
-            yield from self.faces(start, stop, smoothing)
-            start = stop
+    def __len__(self) -> int:
+        return len(self.frame)
 
-    def faces(self, start: int, stop: int, smoothing: SmoothConfig) -> list[dict[int, Points]]:
-        """For each frame from `start` to before `stop`, the steadied landmarks (468, 2) by track."""
-        low, high = max(0, start - smoothing.reach), min(self.frames, stop + smoothing.reach)
-        rough = self._read(low, high)
-        found: list[dict[int, Points]] = [{} for _ in rough]
-        for number, run in _runs(rough):
-            together = np.stack([rough[at][number] for at in run])
-            for at, landmarks in zip(run, smooth(together, smoothing) if smoothing.smooth else together, strict=True):
-                found[at][number] = landmarks
-        return found[start - low : stop - low]
+    @property
+    def size(self) -> NDArray[np.float32]:
+        """(N,), the longer side of each box in pixels."""
+        return (self.box[:, 2:] - self.box[:, :2]).max(1)
 
-    def _read(self, start: int, stop: int) -> list[dict[int, Points]]:
-        found: list[dict[int, Points]] = []
-        first = start // PART
-        for part in range(first, -(-stop // PART)):
-            with np.load(_part_of(self.folder, part)) as arrays:
-                counts, tracks, landmarks = arrays["counts"], arrays["tracks"], arrays["landmarks"]
-            ends = np.cumsum(counts)
-            for begin, end in zip(ends - counts, ends, strict=True):
-                found.append(dict(zip(tracks[begin:end].tolist(), landmarks[begin:end], strict=True)))
-        return found[start - first * PART : stop - first * PART]
+    def landmarks(self, start: int, stop: int, smoothing: SmoothConfig = SmoothConfig(0)) -> NDArray[np.float32]:
+        """The landmarks (M, 468, 2) of all faces in the frames from `start` to before `stop`, smoothed over time."""
+        reach = smoothing.reach
+        low, first, last, high = np.searchsorted(self.frame, [start - reach, start, stop, stop + reach]).tolist()
+        path, count = self.folder / _LANDMARKS, (high - low) * _NUMBERS
+        rough = np.fromfile(path, np.float32, count, offset=4 * low * _NUMBERS).reshape(-1, 468, 2)
+        smoothed = smooth_tracks(rough, self.frame[low:high], self.track[low:high], smoothing)
+        return smoothed[first - low : last - low]
+
+    def by_frame(
+        self, start: int = 0, smoothing: SmoothConfig = SmoothConfig(0)
+    ) -> Iterator[tuple[range, NDArray[np.float32]]]:
+        """For each frame from `start` on: which of the N faces are in it, and their landmarks (n, 468, 2), smoothed."""
+        for first in range(start, self.frames, _PART):
+            stop = min(first + _PART, self.frames)
+            landmarks = self.landmarks(first, stop, smoothing)
+            bounds = np.searchsorted(self.frame, np.arange(first, stop + 1)).tolist()
+            for low, high in pairwise(bounds):
+                yield range(low, high), landmarks[low - bounds[0] : high - bounds[0]]
 
 
-def read_tracks(folder: Path) -> Tracks | None:
-    """What a `TrackWriter` has written into `folder`; None where it did not come to its end."""
-    if not (folder / _LIST).is_file():
+class FacesWriter:
+    """Writes the faces of one frame after the other into a folder.
+
+    Attributes:
+        tracks: The numbers of the tracks so far.
+    """
+
+    def __init__(self, folder: Path, persons: int) -> None:
+        """Begin anew in `folder`; `persons`: how many are looked for."""
+        self._folder, self._persons = folder, persons
+        self._frames = 0
+        self.tracks: set[int] = set()
+        self._frame, self._track = array("q"), array("q")
+        self._box, self._looks = array("f"), array("f")
+        (folder / _LANDMARKS).write_bytes(b"")
+
+    def add(self, faces: Sequence[Face], looks: Mapping[int, Sequence[float]]) -> None:
+        """Write the faces of the next frame; `looks`: by track, the distances to the persons looked for."""
+        nobody = [float("nan")] * self._persons
+        for face in faces:
+            self._frame.append(self._frames)
+            self._track.append(face.track)
+            self._box.extend(face.box)
+            self._looks.extend(looks.get(face.track, nobody))
+        self.tracks |= {face.track for face in faces}
+        self._frames += 1
+        path = self._folder / _LANDMARKS
+        with output_errors(path), path.open("ab") as file:
+            for face in faces:
+                file.write(face.landmarks.astype(np.float32).tobytes())
+
+    def close(self) -> Faces:
+        """Say that these were all. Without it, `read_faces` finds none."""
+        faces = Faces(
+            self._folder,
+            self._frames,
+            frame=np.array(self._frame, np.int64),
+            track=np.array(self._track, np.int64),
+            box=np.array(self._box, np.float32).reshape(-1, 4),
+            looks=np.array(self._looks, np.float32).reshape(len(self._frame), self._persons),
+        )
+        with atomic_file(self._folder / _ARRAYS) as partial:
+            np.savez(
+                partial, frames=faces.frames, frame=faces.frame, track=faces.track, box=faces.box, looks=faces.looks
+            )
+        return faces
+
+
+def read_faces(folder: Path) -> Faces | None:
+    """The faces that a `FacesWriter` has written into `folder`; None where it was not closed."""
+    if not (folder / _ARRAYS).is_file():
         return None
-    about: dict[str, Any] = json.loads((folder / _LIST).read_text())
-    tracks = [Track(**track | {"looks": [(at, far) for at, far in track["looks"]]}) for track in about["tracks"]]
-    return Tracks(folder, about["frames"], tracks)
-
-
-def _part_of(folder: Path, number: int) -> Path:
-    return folder / f"faces-{number:06d}.npz"
-
-
-def _runs(found: list[dict[int, Points]]) -> Iterator[tuple[int, list[int]]]:
-    """Each track with the frames of every stretch in which it is seen without a gap."""
-    running: dict[int, list[int]] = {}
-    for at, faces in enumerate([*found, dict[int, Points]()]):
-        for number in [number for number in running if number not in faces]:
-            yield number, running.pop(number)
-        for number in faces:
-            running.setdefault(number, []).append(at)
+    with np.load(folder / _ARRAYS) as file:
+        return Faces(folder, int(file["frames"]), file["frame"], file["track"], file["box"], file["looks"])

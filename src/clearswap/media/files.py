@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OutputError
 from clearswap.media.atomic import output_errors
-from clearswap.media.video import VideoFrame, probe, read_frames
+from clearswap.media.video import TimeRange, VideoFrame, VideoInfo, probe, read_frames
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset(
@@ -134,12 +135,21 @@ def count_frames(source: Path) -> int:
     return 1 if is_picture(source) else probe(source).frames
 
 
-def read_source(source: Path, *, every: int = 1) -> Iterator[VideoFrame]:
-    """Yield the frames of a video, or the one frame of a picture. Raises `InputError`."""
+def probe_source(source: Path) -> VideoInfo:
+    """What a video is, or a picture as a video of one frame. Raises `InputError` for a file that is not complete."""
+    if not is_picture(source):
+        return probe(source)
+    height, width = read_picture(source).shape[:2]
+    second = Fraction(1)
+    return VideoInfo(source, width, height, second, second, 1, "rgb24", 0, 0, 0, 0)
+
+
+def read_source(source: Path, *, every: int = 1, time_range: TimeRange = TimeRange()) -> Iterator[VideoFrame]:
+    """Yield the frames of a part of a video, or the one frame of a picture. Raises `InputError`."""
     if is_picture(source):
         yield VideoFrame(read_picture(source), index=0, pts=0, duration=0, time=0.0)
     else:
-        yield from read_frames(source, every=every)
+        yield from read_frames(source, every=every, time_range=time_range)
 
 
 # Occluder labels: where something covers the face

@@ -55,3 +55,15 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     source = iter(items)
     while batch := list(islice(source, size)):
         yield batch
+
+
+def windows(items: Iterable[Item], reach: int) -> Iterator[tuple[list[Item], int]]:
+    """For each item: itself with up to `reach` items before and after it, and its place in that list."""
+    held: deque[Item] = deque(maxlen=2 * reach + 1)
+    for item in items:
+        held.append(item)
+        if len(held) > reach:
+            yield list(held), len(held) - 1 - reach
+    rest = list(held)
+    for at in range(max(0, len(rest) - reach), len(rest)):
+        yield rest[max(0, at - reach) :], min(at, reach)
