@@ -43,8 +43,10 @@ def blurred(frames: Tensor, sigma: float) -> Tensor:
     window = np.exp(-(x**2) / (2 * sigma**2))
     window /= window.sum()
     planes = frames.numpy().reshape(-1, *frames.shape[2:])
-    done = [cv2.sepFilter2D(plane, -1, window, window, borderType=cv2.BORDER_CONSTANT) for plane in planes]
-    return torch.from_numpy(np.stack(done)).reshape(frames.shape)
+    done = np.empty_like(planes)
+    for plane, into in zip(planes, done, strict=True):
+        cv2.sepFilter2D(plane, -1, window, window, into, borderType=cv2.BORDER_CONSTANT)
+    return torch.from_numpy(done).reshape(frames.shape)
 
 
 def sharpness(faces: Tensor, area: Tensor) -> Tensor:
