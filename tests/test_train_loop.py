@@ -36,10 +36,6 @@ from makers import Ran, command, left_behind
 SMALL = replace(PRESETS["lite"], batch=2)
 
 
-def never() -> bool:
-    return False
-
-
 class Training:
     """A real training of two face sets, whose steps a test may spoil."""
 
@@ -50,7 +46,11 @@ class Training:
         data, held = [data for data, _ in loaded], [held for _, held in loaded]
         self.notes: list[str] = []
         checkpoint.save(folder, self.state)
-        self.job = Job(folder, SMALL, data, held, config, AugmentConfig(), False, world)
+        self.job = Job(folder, SMALL, data, held, config, AugmentConfig(), False, world, self.note)
+
+    def note(self, progress: clearswap.Progress) -> None:
+        """What training says."""
+        self.notes.append(progress.note)
 
     def run(self, spoil: Callable[[TrainingState], None]) -> None:
         """Train, calling `spoil` after each step."""
@@ -62,13 +62,7 @@ class Training:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "train_step", step)
-            loop.run(
-                self.job,
-                self.state,
-                on_progress=lambda p: self.notes.append(p.note),
-                stop=never,
-                pause=never,
-            )
+            loop.run(self.job, self.state)
 
 
 def finite(state: TrainingState) -> bool:

@@ -23,16 +23,9 @@ from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.faces.selection import SAME
 from clearswap.progress import OnProgress, Progress, silent
-from clearswap.training import checkpoint, loop
+from clearswap.training import checkpoint, device, loop
 from clearswap.training.dataset import load_faces
-from clearswap.training.device import (
-    MemoryGuard,
-    World,
-    computes_bfloat16,
-    describe_device,
-    join_world,
-    keep_freed_memory,
-)
+from clearswap.training.device import MemoryGuard, World
 from clearswap.training.loop import Job, TrainConfig
 
 
@@ -101,18 +94,38 @@ def train(
         OptionError: Nobody has said who is shown, or a batch does not fit into memory or cannot be shared.
         OutputError: The model's folder cannot be written.
     """
-    keep_freed_memory()
+    device.keep_freed_memory()
     sets = {"a": Path(faces_a), "b": Path(faces_b)}
     origin = Path(init_from) if init_from is not None else None
-    with join_world() as world:
-        on_progress = on_progress if world.leads else silent
+    with device.join_world() as world:
         config = _choose_config(Path(model), origin, training, world)
         consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, world)
-        job = _prepare(Path(model), config, sets, training, augmentation, world, on_progress)
+        data, held_out = zip(*(load_faces(faces, config, world.device) for faces in sets.values()), strict=True)
+        wanted = training.precision
+        bfloat16 = device.computes_bfloat16(world.device) if wanted == "auto" else wanted == "bfloat16"
+        on_progress = on_progress if world.leads else silent
+        on_progress(Progress("train", note=device.describe_device(world.device, bfloat16=bfloat16)))
+        job = Job(
+            Path(model),
+            config,
+            list(data),
+            list(held_out),
+            training,
+            augmentation,
+            bfloat16,
+            world,
+            on_progress=on_progress,
+            stop=stop,
+            pause=pause,
+        )
+        if training.batch == "auto":
+            batch = find_batch_size(job, min(config.batch, PRESETS[config.preset].batch))
+            on_progress(Progress("train", note=f"batches of {batch} faces of each person fit into memory"))
+            job = replace(job, model=replace(config, batch=batch))
         state: TrainingState | None = None
         with MemoryGuard():
-            state = _begin(job, sets, origin, consent, on_progress)
-            held_a, held_b, flat_minutes = loop.run(job, state, on_progress=on_progress, stop=stop, pause=pause)
+            state = _begin(job, sets, origin, consent)
+            held_a, held_b, flat_minutes = loop.run(job, state)
             done = state.counters
             return TrainResult(done.iteration, done.seconds, done.images, held_a, held_b, flat_minutes)
         state = None  # memory ran out: free some for the search
@@ -164,30 +177,6 @@ def _settle_consent(sets: dict[str, Path], basis: dict[str, Basis | None], world
     return {side: public(record, name=True) for side, record in consent.items()}
 
 
-def _prepare(
-    folder: Path,
-    config: ModelConfig,
-    sets: dict[str, Path],
-    training: TrainConfig,
-    augmentation: AugmentConfig,
-    world: World,
-    on_progress: OnProgress,
-) -> Job:
-    """Load both face sets, and find out what the device can do."""
-    data_a, held_a = load_faces(sets["a"], config, world.device)
-    data_b, held_b = load_faces(sets["b"], config, world.device)
-    bfloat16 = training.precision == "bfloat16"
-    if training.precision == "auto":
-        bfloat16 = computes_bfloat16(world.device)
-    on_progress(Progress("train", note=describe_device(world.device, bfloat16=bfloat16)))
-    job = Job(folder, config, [data_a, data_b], [held_a, held_b], training, augmentation, bfloat16, world)
-    if training.batch == "auto":
-        batch = find_batch_size(job, min(config.batch, PRESETS[config.preset].batch))
-        on_progress(Progress("train", note=f"batches of {batch} faces of each person fit into memory"))
-        job = replace(job, model=replace(config, batch=batch))
-    return job
-
-
 def find_batch_size(job: Job, most: int) -> int:
     """The largest of `most`, its half, its quarter... that fits into memory. Raises `OptionError` when none does."""
     batch = most
@@ -218,57 +207,46 @@ def _too_large(job: Job) -> OptionError:
 # --- begin -----------------------------------------------------------------------------------------------
 
 
-def _begin(
-    job: Job,
-    sets: dict[str, Path],
-    origin: Path | None,
-    consent: dict[str, dict[str, str]],
-    on_progress: OnProgress,
-) -> TrainingState:
+def _begin(job: Job, sets: dict[str, Path], origin: Path | None, consent: dict[str, dict[str, str]]) -> TrainingState:
     """The state that training starts from, the same in all processes: the saved model's, or a new one's."""
     state = start_training(job.model, job.config.seed, job.world.device)
     state.consent = consent
     job.world.wait()  # until all have read which model is there
     if job.world.leads:
-        if checkpoint.exists(job.folder):
-            _go_on(job, state, origin, on_progress)
-        else:
-            _begin_new(job, state, sets, origin, on_progress)
+        known = checkpoint.exists(job.folder)
+        note = _go_on(job, state, origin) if known else _begin_new(job, state, sets, origin)
+        if note:
+            job.on_progress(Progress("train", note=note))
     job.world.wait()  # until it is saved
     if not job.world.leads:
         checkpoint.resume(job.folder, state)
     return state
 
 
-def _go_on(job: Job, state: TrainingState, origin: Path | None, on_progress: OnProgress) -> None:
-    """Take up the saved model, or an earlier snapshot of it."""
-    folder = job.folder
-    if origin is not None:
-        on_progress(Progress("train", note=f"{folder} has begun already; {origin} is not needed"))
+def _go_on(job: Job, state: TrainingState, origin: Path | None) -> str:
+    """Take up the saved model, or an earlier snapshot of it; returns what to say of it."""
+    begin = f"{job.folder} has begun already; {origin} is not needed; " if origin is not None else ""
     if job.config.back_to is not None:
-        left = checkpoint.go_back(folder, job.config.back_to)
-        note = f"going back; what {folder} was after {left} iterations is kept as a snapshot"
-        on_progress(Progress("train", note=note))
-    checkpoint.resume(folder, state)
-    on_progress(Progress("train", note=f"going on with {folder} after {state.counters.iteration} iterations"))
+        left = checkpoint.go_back(job.folder, job.config.back_to)
+        begin += f"what it was after {left} iterations is kept as a snapshot; "
+    checkpoint.resume(job.folder, state)
+    return f"{begin}going on with {job.folder} after {state.counters.iteration} iterations"
 
 
-def _begin_new(
-    job: Job, state: TrainingState, sets: dict[str, Path], origin: Path | None, on_progress: OnProgress
-) -> None:
+def _begin_new(job: Job, state: TrainingState, sets: dict[str, Path], origin: Path | None) -> str:
     """Look through the face sets before hours are spent on them, and save a new model, with what `origin` knows."""
-    looked = None
+    looked, note = None, ""
     try:
-        looked = review(sets["a"], sets["b"], on_progress=on_progress)
-        for note in looked.notes:
-            on_progress(Progress("review", note=note))
+        looked = review(sets["a"], sets["b"], on_progress=job.on_progress)
+        for remark in looked.notes:
+            job.on_progress(Progress("review", note=remark))
         state.persons = {side: torch.from_numpy(person) for side, person in looked.persons.items()}
     except FaceModelsMissing as error:
-        on_progress(Progress("train", note=f"the face sets were not looked through: {error}"))
+        job.on_progress(Progress("train", note=f"the face sets were not looked through: {error}"))
     if origin is not None:
         kept = checkpoint.init_from(origin, state, SAME)
-        whose = f" and of person {' and '.join(kept)}" if kept else ""
-        on_progress(Progress("train", note=f"beginning with what {origin} knows of faces{whose}"))
+        note = f"beginning with what {origin} knows of faces" + (f" and of person {' and '.join(kept)}" if kept else "")
     checkpoint.save(job.folder, state)  # a place that cannot be written is found out now
     if looked is not None:
         looked.draw(job.folder / "poses.png")
+    return note

@@ -82,20 +82,15 @@ def _read_metadata(path: Path) -> tuple[ModelConfig, Counters, dict[str, dict[st
         with reader as file:
             metadata: dict[str, str] = file.metadata() or {}
         about: dict[str, Any] = json.loads(metadata["clearswap"])
-        _require_format(path, about["format"])
+        if about["format"] != FORMAT:
+            cure = "update Clearswap" if about["format"] > FORMAT else "train the model anew"
+            raise ModelError(f"{path} is of format {about['format']}, this Clearswap reads {FORMAT}; {cure}.")
         consent: dict[str, dict[str, str]] = about.get("consent", about.get("subjects", {}))  # its name until 0.2
         return ModelConfig(**about["config"]), Counters(**about["counters"]), consent
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} is not a model of Clearswap or is damaged; train it anew or restore a copy."
         ) from error
-
-
-def _require_format(path: Path, found: int) -> None:
-    if found > FORMAT:
-        raise ModelError(f"{path} is of format {found}, this Clearswap reads {FORMAT}; update Clearswap.")
-    if found < FORMAT:
-        raise ModelError(f"{path} is of the older format {found}, this Clearswap reads {FORMAT}; train the model anew.")
 
 
 # --- save and resume -------------------------------------------------------------------------------------

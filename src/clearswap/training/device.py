@@ -16,7 +16,6 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -181,13 +180,8 @@ def join_world() -> Generator[World]:
     try:
         yield World(dist.get_rank(), size, device)
     except RuntimeError as error:
-        if not _is_lost_connection(error):
+        if "gloo" not in str(error).lower() and type(error).__module__ != "torch.distributed":
             raise
         raise ModelError("Another process of this training has ended; its own message says why.") from error
     finally:
         dist.destroy_process_group()  # an end without it may abort, and lets the others wait
-
-
-def _is_lost_connection(error: RuntimeError) -> bool:
-    distributed: Any = dist
-    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()

@@ -21,7 +21,7 @@ from clearswap.core.augment import AugmentConfig
 from clearswap.core.network import Counters, ModelConfig, ReconstructBoth
 from clearswap.core.train_step import FaceData, TrainingState, train_step
 from clearswap.errors import ModelError, OptionError
-from clearswap.progress import OnProgress
+from clearswap.progress import OnProgress, silent
 from clearswap.training import checkpoint
 from clearswap.training.dataset import HeldOut, held_out_error
 from clearswap.training.device import World
@@ -88,7 +88,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained on what, and how: all that stays as it is from the first step to the last."""
+    """What is trained on what, how, and who is told: all that stays as it is from the first step to the last."""
 
     folder: Path
     model: ModelConfig
@@ -98,6 +98,9 @@ class Job:
     augmentation: AugmentConfig
     bfloat16: bool
     world: World
+    on_progress: OnProgress = silent
+    stop: Callable[[], bool] = lambda: False
+    pause: Callable[[], bool] = lambda: False
 
 
 class Clock:
@@ -172,27 +175,20 @@ class DivergenceGuard:
 class Supervisor:
     """What the first process does between two steps: it measures, reports, saves, and decides what all do next."""
 
-    def __init__(
-        self,
-        job: Job,
-        state: TrainingState,
-        on_progress: OnProgress,
-        stop: Callable[[], bool],
-        pause: Callable[[], bool],
-    ) -> None:
-        self.job, self.state, self.on_progress, self.stop, self.pause = job, state, on_progress, stop, pause
+    def __init__(self, job: Job, state: TrainingState) -> None:
+        self.job, self.state = job, state
         self.begin(DivergenceGuard())
 
     def begin(self, guard: DivergenceGuard) -> None:
         """Begin where the state stands; after a setback with a new clock, guard and log."""
-        counters, config, folder = self.state.counters, self.job.config, self.job.folder
+        job, counters, config = self.job, self.state.counters, self.job.config
         self.guard = guard
         self.clock = Clock(counters, config.snapshot_minutes)
         self.log = TrainingLog(
-            folder, counters.iteration, self.on_progress, iterations=config.iterations, minutes=config.minutes
+            job.folder, counters.iteration, job.on_progress, iterations=config.iterations, minutes=config.minutes
         )
         self.held = (math.nan, math.nan)  # held-out errors of both persons, as last measured
-        self.least_held = checkpoint.best_error(folder)
+        self.least_held = checkpoint.best_error(job.folder)
         self._last_seen = counters.iteration
 
     def decide(self) -> int:
@@ -202,8 +198,8 @@ class Supervisor:
         self._last_seen = counters.iteration
         if stepped:
             counters.seconds = clock.now()
-        ends = self._is_enough() or self.stop()
-        pauses = not ends and self.pause()
+        ends = self._is_enough() or self.job.stop()
+        pauses = not ends and self.job.pause()
         begins_pause = pauses and not clock.paused
         saves = ends or begins_pause or (stepped and counters.iteration % config.save_every == 0)
         reports = ends or (stepped and counters.seconds >= clock.next_report)
@@ -287,17 +283,15 @@ class Supervisor:
         self.clock.next_preview = counters.seconds + self.job.config.preview_seconds
 
 
-def run(
-    job: Job, state: TrainingState, *, on_progress: OnProgress, stop: Callable[[], bool], pause: Callable[[], bool]
-) -> tuple[float, float, float | None]:
-    """Train `state` until it is enough or `stop` says so, and save it; while `pause` says so, wait.
+def run(job: Job, state: TrainingState) -> tuple[float, float, float | None]:
+    """Train `state` until it is enough or `job.stop` says so, and save it; while `job.pause` says so, wait.
 
     Returns both persons' held-out errors, and for how many minutes they have no longer fallen (None: they still fall).
     Raises `ModelError` when training diverges again and again, and `OutputError`.
     """
     world = job.world
     net = world.parallel(ReconstructBoth(state.net))
-    supervisor = Supervisor(job, state, on_progress, stop, pause) if world.leads else None
+    supervisor = Supervisor(job, state) if world.leads else None
     while True:
         decided = (supervisor.decide(), supervisor.guard.setbacks) if supervisor else (_STEP, 0)
         order, setbacks = world.from_first(*decided)
