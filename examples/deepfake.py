@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import clearswap
-from clearswap.disclosure.credentials import Statement, load_or_make, sign
+from clearswap.disclosure.credentials import Statement, load_signer, sign
 from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.faces.face_models import Detector, Mesh
 from clearswap.faces.tracker import TrackConfig, Tracker
@@ -232,12 +232,14 @@ def convert(model, output):
         given = clip.streams.video[0]
         video = out.add_stream("libx264", rate=given.average_rate, options={"crf": "16"})
         video.width, video.height, video.pix_fmt = given.width, given.height, "yuv420p"
-        stamp = make_stamp((given.height, given.width), said.mark, marked=False, label=LabelConfig(), faces=[])
+        stamp = make_stamp(
+            (given.height, given.width), said.mark, marked=False, label=LabelConfig(), boxes=np.zeros((0, 4))
+        )
         for frame, landmarks in find_faces(CLIP_B):
             swapped = frame if landmarks is None else swap_face(frame, landmarks, model)
             out.mux(video.encode(av.VideoFrame.from_ndarray(stamp(swapped, frame), format="rgb24")))
         out.mux(video.encode())
-    sign(unsigned, output, CLIP_B, load_or_make(), said)
+    sign(unsigned, output, CLIP_B, load_signer(), said)
     unsigned.unlink()
 
 

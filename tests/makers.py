@@ -20,7 +20,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from clearswap.disclosure.credentials import load_or_make
+from clearswap.disclosure.credentials import known_roots
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.credentials_reader import read as read_provenance
 from clearswap.disclosure.mark import lay, pattern
@@ -227,7 +227,7 @@ def rewrite(
 
 def said_by(path: Path) -> Provenance:
     """What a file's credentials say to somebody who knows this machine's own root."""
-    return read_provenance(path, load_or_make().root)
+    return read_provenance(path, known_roots())
 
 
 def left_behind(folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import clearswap
 from clearswap import Consent, TrainConfig
-from clearswap.disclosure.consent import FILE, MEANINGS, public, read_consent, write_consent
+from clearswap.disclosure.consent import FILE, MEANINGS, OLD_FILE, model_consent, public, read_consent, write_consent
 from clearswap.training import checkpoint
 from makers import SYNTHETIC, Ran, head_of_clip, left_behind, run
 from test_train import Terminal
@@ -45,16 +45,16 @@ def sets(faces_a: Path, faces_b: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(
-    "subject",
+    "consent",
     [
         Consent("me"),
         Consent("agreed", "Alice", "signed release 2026-11-03", datetime.date(2026, 11, 3)),
         Consent("licensed", 'Zoë "Z" O\\Neill', "two\nlines\tand a bell \a and \x7f, 名前", TODAY),
     ],
 )
-def test_what_is_written_is_read(sets: tuple[Path, Path], subject: Consent) -> None:
-    write_consent(sets[0], subject)
-    assert read_consent(sets[0]) == subject
+def test_what_is_written_is_read(sets: tuple[Path, Path], consent: Consent) -> None:
+    write_consent(sets[0], consent)
+    assert read_consent(sets[0]) == consent
     text = (sets[0] / FILE).read_text("utf-8")
     assert all(f"#   {basis:12}{meaning}" in text for basis, meaning in MEANINGS.items())
     assert "partial" not in " ".join(left_behind(sets[0]))
@@ -73,7 +73,7 @@ def test_the_record_can_be_edited_by_hand_in_any_editor(sets: tuple[Path, Path])
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("basis = agreed", "is not valid TOML (invalid value (at line 1, column 11))"),
+        ("basis = agreed", "is not valid TOML (invalid value (at line 1, column 9))"),
         ('basis = "agred"', "gives 'agred' as basis, which is none of agreed, me, synthetic, licensed, research"),
         ("basis = 3", "gives 3 as basis"),
         ('basis = ["me"]', "as basis, which is none of"),
@@ -108,7 +108,27 @@ def test_a_record_edited_wrong_is_one_sentence_and_stays_as_it_is(
     assert not (bob / FILE).exists()
 
 
-# --- the verb --------------------------------------------------------------------------------------------
+def test_a_record_of_before_is_read_and_replaced(sets: tuple[Path, Path]) -> None:
+    alice, _ = sets
+    old = alice / OLD_FILE
+    old.write_text('footing = "agreed"\nname = "Alice"\ndate = 2026-11-03\n')
+    kept = Consent("agreed", "Alice", "", datetime.date(2026, 11, 3))
+    assert read_consent(alice) == kept
+    assert clearswap.set_consent(alice, basis="agreed") == kept
+    assert old.exists()  # nothing new was said
+    clearswap.set_consent(alice, basis="licensed")
+    assert not old.exists()
+    assert read_consent(alice) == Consent("licensed", "Alice", "", TODAY)
+    (alice / FILE).unlink()
+    old.write_text('footing = "agred"')
+    with pytest.raises(clearswap.FacesetError, match="gives 'agred' as footing, which is none of agreed, me") as said:
+        read_consent(alice)
+    assert str(said.value).startswith(f"{old} ")
+    (alice / FILE).write_text('basis = "me"')
+    assert read_consent(alice) == Consent("me")  # the new one counts
+
+
+# --- the command --------------------------------------------------------------------------------------------
 
 
 def test_the_command_says_and_shows(sets: tuple[Path, Path], cli: Cli) -> None:
@@ -130,7 +150,7 @@ def test_the_command_says_and_shows(sets: tuple[Path, Path], cli: Cli) -> None:
     }
 
 
-def test_what_is_not_given_stays_and_only_another_footing_has_another_date(sets: tuple[Path, Path]) -> None:
+def test_what_is_not_given_stays_and_only_another_basis_has_another_date(sets: tuple[Path, Path]) -> None:
     alice, then = sets[0], datetime.date(2020, 2, 3)
     write_consent(alice, Consent("agreed", "Alice", "paper", then))
     assert clearswap.set_consent(alice, basis="agreed") == Consent("agreed", "Alice", "paper", then)
@@ -141,7 +161,7 @@ def test_what_is_not_given_stays_and_only_another_footing_has_another_date(sets:
 
 def test_what_makes_no_sense_is_refused(sets: tuple[Path, Path], tmp_path: Path, cli: Cli) -> None:
     assert "is not a face set" in cli("consent", tmp_path / "none", "--basis", "me").sentence()
-    assert "give --basis, too" in cli("consent", sets[0], "--name", "Alice").sentence()
+    assert "give a basis, too" in cli("consent", sets[0], "--name", "Alice").sentence()
     with pytest.raises(clearswap.OptionError, match="'yes' is no basis; give one of agreed, me"):
         clearswap.set_consent(sets[0], basis="yes")  # pyright: ignore[reportArgumentType]
     with pytest.raises(clearswap.OptionError, match="'yes' is no basis"):
@@ -156,12 +176,12 @@ def test_nobody_said_anything_no_model(sets: tuple[Path, Path], tmp_path: Path) 
     alice, bob = sets
     start = ("train", alice, bob, "-o", tmp_path / "model", "--iterations", "1", "--batch", "2")
     assert run(*start).sentence() == (
-        f"clearswap: Nobody has said yet who {alice} and {bob} show and on what basis; add --basis-a agreed "
-        f"--basis-b agreed (or me, synthetic, licensed, research), or run: clearswap consent {alice} --basis "
+        f"clearswap: Nobody has said yet who {alice} and {bob} show and on what basis; give basis_a and "
+        f"basis_b as agreed (or me, synthetic, licensed, research), or run: clearswap consent {alice} --basis "
         f"agreed and clearswap consent {bob} --basis agreed."
     )
     assert run(*start, "--basis-b", "me").sentence() == (
-        f"clearswap: Nobody has said yet who {alice} shows and on what basis; add --basis-a agreed (or me, "
+        f"clearswap: Nobody has said yet who {alice} shows and on what basis; give basis_a as agreed (or me, "
         f"synthetic, licensed, research), or run: clearswap consent {alice} --basis agreed."
     )
     assert not any((folder / FILE).exists() for folder in sets)
@@ -182,13 +202,13 @@ def test_what_is_said_when_training_is_kept_with_the_faces_and_in_the_model(
     assert read_consent(alice) == Consent("me", date=TODAY)
     assert read_consent(bob) == Consent("licensed", "Bob", note, TODAY)
     kept = {"a": Consent("me", date=TODAY), "b": Consent("licensed", "Bob", "", TODAY)}
-    assert checkpoint.stored_consent(model) == kept
+    assert model_consent(model) == kept
     assert note.encode() not in (model / checkpoint.FILE).read_bytes()
     clearswap.set_consent(alice, name="Alice")  # the latest record counts, also when nothing more is trained
     clearswap.train(alice, bob, model, training=BRIEF)
-    assert checkpoint.stored_consent(model) == kept | {"a": Consent("me", "Alice", "", TODAY)}
+    assert model_consent(model) == kept | {"a": Consent("me", "Alice", "", TODAY)}
     clearswap.train(alice, bob, model, basis_b="agreed", training=TrainConfig(iterations=2, batch=2))
-    assert checkpoint.stored_consent(model)["b"] == Consent("agreed", "Bob", "", TODAY)
+    assert model_consent(model)["b"] == Consent("agreed", "Bob", "", TODAY)
 
 
 def test_a_model_of_before_is_read_and_trained_further(
@@ -198,10 +218,10 @@ def test_a_model_of_before_is_read_and_trained_further(
         about = json.loads(file.metadata()["clearswap"])
     assert about.pop("consent") == {side: {"basis": "synthetic", "date": str(TODAY)} for side in "ab"}
     save_file(load_file(model / checkpoint.FILE), tmp_path / checkpoint.FILE, {"clearswap": json.dumps(about)})
-    assert checkpoint.stored_consent(tmp_path) == {}
+    assert model_consent(tmp_path) == {}
     done = clearswap.train(faces_a, faces_b, tmp_path, training=TrainConfig(iterations=61, batch=2))
     assert done.iterations == 61
-    assert set(checkpoint.stored_consent(tmp_path)) == {"a", "b"}
+    assert set(model_consent(tmp_path)) == {"a", "b"}
 
 
 @pytest.mark.parametrize("said", [{"a": {"basis": "who knows"}}, {"a": 3}, [3]])
@@ -210,15 +230,15 @@ def test_a_model_with_a_damaged_record_is_damaged(model: Path, tmp_path: Path, s
         about = json.loads(file.metadata()["clearswap"]) | {"consent": said}
     save_file(load_file(model / checkpoint.FILE), tmp_path / checkpoint.FILE, {"clearswap": json.dumps(about)})
     with pytest.raises(clearswap.ModelError, match="is damaged"):
-        checkpoint.stored_consent(tmp_path)
+        model_consent(tmp_path)
 
 
 def test_names_and_notes_are_public_only_where_asked_for() -> None:
-    subject = Consent("agreed", "Alice", "release in drawer 3", datetime.date(2026, 11, 3))
+    consent = Consent("agreed", "Alice", "release in drawer 3", datetime.date(2026, 11, 3))
     open_to_all = {"basis": "agreed", "date": "2026-11-03"}
-    assert public(subject) == open_to_all
-    assert public(subject, name=True) == open_to_all | {"name": "Alice"}
-    assert public(subject, note=True) == open_to_all | {"note": "release in drawer 3"}
+    assert public(consent) == open_to_all
+    assert public(consent, name=True) == open_to_all | {"name": "Alice"}
+    assert public(consent, note=True) == open_to_all | {"note": "release in drawer 3"}
     assert public(Consent("me"), name=True, note=True) == {"basis": "me"}
 
 
@@ -229,7 +249,7 @@ def test_swap_asks_before_any_work_and_keeps_the_answer(demo_clips: Path, tmp_pa
     a, b = (head_of_clip(demo_clips / f"person_{side}.mp4", tmp_path / f"{side}.mp4", 8) for side in "ab")
     start = ("swap", a, b, "-o", tmp_path / "out.mp4", "--iterations", "1", "--batch", "2")
     assert run(*start, "--basis-b", "synthetic").sentence() == (
-        f"clearswap: Nobody has said yet who {a} shows and on what basis; add --basis-a agreed (or me, synthetic, "
+        f"clearswap: Nobody has said yet who {a} shows and on what basis; give basis_a as agreed (or me, synthetic, "
         "licensed, research)."
     )
     assert left_behind(tmp_path) == ["a.mp4", "b.mp4"]
@@ -237,10 +257,10 @@ def test_swap_asks_before_any_work_and_keeps_the_answer(demo_clips: Path, tmp_pa
     assert done.code == 0, done
     work = tmp_path / "out-work"
     assert read_consent(work / "faces_a") == read_consent(work / "faces_b") == Consent("synthetic", date=TODAY)
-    assert checkpoint.stored_consent(work / "model") == {side: Consent("synthetic", date=TODAY) for side in "ab"}
+    assert model_consent(work / "model") == {side: Consent("synthetic", date=TODAY) for side in "ab"}
     again = run(*start, "--basis-a", "licensed")  # b's basis is known by now
     assert again.code == 0, again
-    assert checkpoint.stored_consent(work / "model")["a"].basis == "licensed"
+    assert model_consent(work / "model")["a"].basis == "licensed"
     assert checkpoint.read_about(work / "model")[1].iteration == 1
 
 

@@ -20,7 +20,7 @@ import pytest
 import clearswap
 from clearswap.api.convert import ConvertResult
 from clearswap.core.swap import Swapper
-from clearswap.disclosure.credentials import load_or_make
+from clearswap.disclosure.credentials import load_signer
 from clearswap.faces.face_models import Mesh
 from clearswap.faces.tracker import TrackConfig, make_tracker, track
 from clearswap.media.files import read_alpha, read_picture
@@ -307,7 +307,7 @@ def test_the_same_input_gives_the_same_pixels(model: Path, swapped: Swapped, tmp
 
 
 def test_the_identity_is_its_owners_alone(own_configuration: Path) -> None:
-    load_or_make()
+    load_signer()
     folder = own_configuration / "clearswap" / "identity"
     assert left_behind(folder) == ["chain.pem", "key.pem", "root-key.pem", "root.pem"]
     if os.name == "posix":

@@ -1,4 +1,4 @@
-"""The signing identity: made, kept, renewed, one's own, and every way in which it can be of no use."""
+"""Who signs: the pair that Clearswap makes, people's own, and every way in which a pair can be of no use."""
 
 from __future__ import annotations
 
@@ -12,65 +12,40 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import clearswap
 from clearswap.disclosure import credentials, credentials_reader
-from clearswap.disclosure.credentials import Statement, known_roots, load_or_make
-from makers import Ran, left_behind, write_clip
+from clearswap.disclosure.credentials import SignConfig, Signer, Statement, known_roots, load_signer, make_pair
+from clearswap.media.files import encode_picture
+from makers import left_behind, scene
 
 NOW = dt.datetime.now(dt.UTC)
-YEAR = dt.timedelta(days=365)
+DAY, YEAR = dt.timedelta(days=1), dt.timedelta(days=365)
 SAID = Statement("0" * 64, 0)
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
 
 
-def at(monkeypatch: pytest.MonkeyPatch, time: dt.datetime) -> None:
-    """Let it be another time; the certificates that are made are real ones of that time."""
-    monkeypatch.setattr(credentials, "_now", lambda: time)
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
 
 
-def leaf_of(pem: str) -> x509.Certificate:
-    return x509.load_pem_x509_certificates(pem.encode())[0]
-
-
-def pem_of(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, password: bytes | None = None) -> str:
+def pem_of(key: PrivateKeyTypes, password: bytes | None = None) -> str:
     lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock).decode()
 
 
-def bring(folder: Path, start: dt.datetime = NOW - YEAR, end: dt.datetime = NOW + YEAR, usage: bool = True) -> Path:
-    """A key of one's own under an authority, as a certificate shop would sell it; returns its folder."""
-    own, ca_key, key = folder / "own", ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP256R1())
-    ca, me = named("A Certificate Shop"), named("Studio Example")
-    root = certificate(ca, ca, ca_key, ca_key, NOW - 2 * YEAR, NOW + 9 * YEAR, authority=True)
-    leaf = certificate(me, ca, key, ca_key, start, end, usage=usage)
-    own.mkdir(parents=True, mode=0o700)
-    put(own / "key.pem", pem_of(key))
-    put(own / "chain.pem", text_of(leaf) + text_of(root))
-    return own
+def text_of(*chain: x509.Certificate) -> str:
+    return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in chain)
 
 
-def certificate(
-    name: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    start: dt.datetime,
-    end: dt.datetime,
-    *,
-    authority: bool = False,
-    usage: bool = True,
-) -> x509.Certificate:
-    build = x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(key.public_key())
-    build = build.serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(end)
-    build = build.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-    build = build.add_extension(credentials._key_usage(signs_certificates=authority), critical=True)
-    authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    build = build.add_extension(authority_key, critical=False)
-    if not authority and usage:
-        build = build.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-    return build.sign(issuer_key, hashes.SHA384())
+def leaf_of(pem: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(pem.encode())[0]
 
 
 def named(common: str) -> x509.Name:
@@ -78,221 +53,165 @@ def named(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(kind, text) for kind, text in names])
 
 
-def text_of(one: x509.Certificate) -> str:
-    return one.public_bytes(serialization.Encoding.PEM).decode()
+def bring(
+    folder: Path,
+    key: PrivateKeyTypes | None = None,
+    start: dt.datetime = NOW - YEAR,
+    end: dt.datetime = NOW + YEAR,
+    usage: bool = True,
+) -> SignConfig:
+    """A key of one's own under an authority, as a certificate shop would sell it."""
+    shop_key, mine = ec.generate_private_key(ec.SECP384R1()), key or ec.generate_private_key(ec.SECP256R1())
+
+    def certificate(name: x509.Name, public: PrivateKeyTypes, start: dt.datetime, end: dt.datetime) -> x509.Certificate:
+        authority = public is shop_key
+        build = x509.CertificateBuilder(named("A Certificate Shop"), name, public.public_key())  # pyright: ignore
+        build = build.serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(end)
+        build = build.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        may = [not authority, False, False, False, False, authority, authority, False, False]
+        build = build.add_extension(x509.KeyUsage(*may), critical=True)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(shop_key.public_key())
+        build = build.add_extension(issuer, critical=False)
+        if usage and not authority:
+            build = build.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+        return build.sign(shop_key, hashes.SHA384())
+
+    root = certificate(named("A Certificate Shop"), shop_key, NOW - 2 * YEAR, NOW + 9 * YEAR)
+    leaf = certificate(named("Studio Example"), mine, start, end)
+    chain = put(folder / "chain.pem", text_of(leaf, root))
+    return SignConfig(put(folder / "key.pem", pem_of(mine)), chain)
 
 
-def put(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o600)
-
-
-def sign(folder: Path, me: credentials.Signer, name: str = "out.mp4") -> Path:
-    clip = write_clip(folder / "clip.mp4", 6)
-    credentials.sign(clip, folder / name, clip, me, SAID)
+def signed(folder: Path, me: Signer, name: str = "out.png") -> Path:
+    picture = folder / "picture.png"
+    picture.write_bytes(encode_picture(scene(0, 64, 48), ".png"))
+    credentials.sign(picture, folder / name, picture, me, SAID)
     return folder / name
+
+
+def state(path: Path, roots: str) -> str:
+    return credentials_reader.read(path, roots).state
+
+
+# --- the pair that Clearswap makes -----------------------------------------------------------------------
 
 
 def test_it_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     place = tmp_path / "config" / "identity"
-    first = load_or_make(place)
-    assert load_or_make(place) == first
-    assert left_behind(place) == ["chain.pem", "key.pem", "root-key.pem", "root.pem"]
+    first = load_signer(folder=place)
+    assert load_signer(folder=place) == first
+    assert left_behind(place) == [".lock", "chain.pem", "key.pem", "root.pem"]  # not the root's key
     if os.name == "posix":
         assert place.stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o600}
-    assert known_roots(place) == first.root
+    assert leaf_of(first.chain).not_valid_after_utc > NOW + 29 * YEAR
+    said = credentials_reader.read(signed(tmp_path, first), known_roots(place))
+    assert (said.state, said.signer) == ("trusted", "Clearswap, self-signed, Clearswap local signer")
 
 
 def test_it_names_nobody(tmp_path: Path) -> None:
-    made = load_or_make(tmp_path / "identity")
+    made = load_signer(folder=tmp_path / "identity")
     names = {part.value for one in x509.load_pem_x509_certificates(made.chain.encode()) for part in one.subject}
     assert names == {"Clearswap, self-signed", "Clearswap local signer", "Clearswap local root"}
 
 
-def test_it_is_renewed_every_year_under_the_same_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "identity"
-    at(monkeypatch, NOW - 2 * YEAR)
-    old = load_or_make(place)
-    before = sign(tmp_path, old, "before.mp4")
-    at(monkeypatch, NOW - 2 * YEAR + dt.timedelta(days=300))
-    assert load_or_make(place) == old
-    at(monkeypatch, NOW)
-    new = load_or_make(place)
-    assert new.key != old.key
-    assert new.root == old.root
-    assert leaf_of(new.chain).not_valid_after_utc > NOW + 9 * YEAR
-    assert credentials_reader.read(before, new.root).state == "trusted"
-    assert credentials_reader.read(sign(tmp_path, new), old.root).state == "trusted"
+def earlier(place: Path, lifetime: dt.timedelta, *, key_of_root: bool = True) -> str:
+    """A pair that an earlier version made, good for so long; returns its root."""
+    key, (leaf, root) = make_pair(lifetime)
+    put(place / "key.pem", key)
+    put(place / "chain.pem", text_of(leaf, root))
+    put(place / "root.pem", text_of(root))
+    if key_of_root:
+        put(place / "root-key.pem", pem_of(ec.generate_private_key(ec.SECP256R1())))
+    return text_of(root)
 
 
-def test_an_old_root_is_replaced_and_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A root that would end before the new certificate; and an identity of before roots' keys were kept."""
-    place = tmp_path / "identity"
-    at(monkeypatch, NOW - 2 * YEAR)
-    old = load_or_make(place)
-    before = sign(tmp_path, old, "before.mp4")
-    (place / "root-key.pem").unlink()
-    at(monkeypatch, NOW)
-    new = load_or_make(place)
-    assert len(x509.load_pem_x509_certificates(new.root.encode())) == 2
-    assert credentials_reader.read(before, new.root).state == "trusted"
-    assert credentials_reader.read(sign(tmp_path, new), new.root).state == "trusted"
-    assert credentials_reader.read(sign(tmp_path, new), old.root).state == "valid"
-    at(monkeypatch, NOW + 25 * YEAR)
-    assert len(x509.load_pem_x509_certificates(load_or_make(place).root.encode())) == 3
+def test_one_of_an_earlier_version_is_used_as_it_is(tmp_path: Path) -> None:
+    root = earlier(tmp_path, 10 * YEAR)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    me = load_signer(folder=tmp_path)
+    assert me.chain.encode() == before["chain.pem"]
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert state(signed(tmp_path, me), known_roots(tmp_path)) == state(tmp_path / "out.png", root) == "trusted"
 
 
-def test_ones_own_key_signs(tmp_path: Path) -> None:
-    place = tmp_path / "identity"
-    made = load_or_make(place)
-    bring(place)
-    mine = load_or_make(place)
-    assert mine.key != made.key
-    output = sign(tmp_path, mine)
-    said = credentials_reader.read(output, known_roots(place))
-    assert (said.state, said.signer) == ("trusted", "Studio Example, Studio Example's signer")
-    assert credentials_reader.read(output, made.root).state == "valid"
-    assert (
-        credentials_reader.read(sign(tmp_path, made), known_roots(place)).state == "trusted"
-    )  # what was signed before
+@pytest.mark.parametrize("left", [8 * YEAR, -DAY / 2], ids=["eight years", "expired"])
+def test_one_that_is_too_old_is_made_anew_and_its_root_stays_known(tmp_path: Path, left: dt.timedelta) -> None:
+    """What is signed shall be good for nine years."""
+    root = earlier(tmp_path, left)
+    old = (tmp_path / "chain.pem").read_text()
+    me = load_signer(folder=tmp_path)
+    assert me.chain != old
+    assert leaf_of(me.chain).not_valid_after_utc > NOW + 29 * YEAR
+    assert not (tmp_path / "root-key.pem").exists()
+    assert root in known_roots(tmp_path)
+    assert state(signed(tmp_path, me), known_roots(tmp_path)) == "trusted"
+    assert state(tmp_path / "out.png", root) == "valid"
+    assert load_signer(folder=tmp_path) == me
 
 
-def test_a_key_in_the_older_form_is_taken(tmp_path: Path) -> None:
-    own = bring(tmp_path)
-    key = serialization.load_pem_private_key((own / "key.pem").read_bytes(), None)
-    older = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
-    put(own / "key.pem", older.decode())
-    assert "BEGIN EC PRIVATE KEY" in (own / "key.pem").read_text()
-    assert credentials_reader.read(sign(tmp_path, load_or_make(tmp_path))).state == "valid"
+def test_what_was_signed_before_it_was_made_anew_is_still_known(tmp_path: Path) -> None:
+    root = earlier(tmp_path, 8 * YEAR)
+    key, chain = (tmp_path / "key.pem").read_text(), (tmp_path / "chain.pem").read_text()
+    me = load_signer(folder=tmp_path)
+    old = Signer(key, chain, me.algorithm, root)
+    assert state(signed(tmp_path, old), known_roots(tmp_path)) == "trusted"
 
 
-def swap_chain(own: Path) -> None:
-    first, second = x509.load_pem_x509_certificates((own / "chain.pem").read_bytes())
-    stranger = load_or_make(own.parent / "other")
-    put(own / "chain.pem", text_of(first) + stranger.root)
-    assert first.issuer == second.subject
+@pytest.mark.parametrize("name", ["key.pem", "chain.pem"])
+def test_a_damaged_one_is_refused_and_one_that_lacks_a_half_is_made_anew(tmp_path: Path, name: str) -> None:
+    first = load_signer(folder=tmp_path)
+    put(tmp_path / name, "rubbish")
+    with pytest.raises(clearswap.OutputError, match=f"in PEM form; delete {tmp_path / 'key.pem'} to have a new pair"):
+        load_signer(folder=tmp_path)
+    assert (tmp_path / name).read_text() == "rubbish"
+    (tmp_path / "key.pem").unlink()
+    assert load_signer(folder=tmp_path).chain != first.chain
+    assert first.root in known_roots(tmp_path)
 
 
-TROUBLES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no chain": (lambda own: (own / "chain.pem").unlink(), "has no chain.pem; put your key there as key.pem"),
-    "no key": (lambda own: (own / "key.pem").unlink(), "has no key.pem"),
-    "not PEM": (lambda own: put(own / "key.pem", "no key"), "is not a key in PEM form without a password"),
-    "password": (
-        lambda own: put(own / "key.pem", pem_of(ec.generate_private_key(ec.SECP256R1()), b"secret")),
-        "is not a key in PEM form without a password",
-    ),
-    "P-384": (
-        lambda own: put(own / "key.pem", pem_of(ec.generate_private_key(ec.SECP384R1()))),
-        "is not an elliptic-curve key of P-256",
-    ),
-    "Ed25519": (
-        lambda own: put(own / "key.pem", pem_of(ed25519.Ed25519PrivateKey.generate())),
-        "is not an elliptic-curve key of P-256",
-    ),
-    "another's key": (
-        lambda own: put(own / "key.pem", pem_of(ec.generate_private_key(ec.SECP256R1()))),
-        "does not belong to the first certificate",
-    ),
-    "no certificate": (lambda own: put(own / "chain.pem", "nothing"), "holds no certificates in PEM form"),
-    "another's root": (swap_chain, "do not follow on each other"),
-}
-if os.name == "posix":
-    TROUBLES["readable"] = (lambda own: (own / "key.pem").chmod(0o640), "Others can read the key")
+@POSIX
+def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
+    load_signer(folder=tmp_path)
+    (tmp_path / "key.pem").chmod(0o644)
+    with pytest.raises(clearswap.OutputError, match=r"Others can read the key .*chmod 600 .*key.pem"):
+        load_signer(folder=tmp_path)
 
 
-@pytest.mark.parametrize("name", list(TROUBLES))
-def test_each_trouble_with_ones_own_key_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    spoil, reason = TROUBLES[name]
-    own = bring(tmp_path / "clearswap" / "identity")
-    spoil(own)
-    said = refusal(tmp_path, monkeypatch)
-    assert reason in said
-    assert str(own) in said
-    assert "\n" not in said
-    if name == "readable":
-        assert said.endswith(f"with: chmod 600 {own / 'key.pem'}")
+def test_two_processes_at_once_sign_with_one_pair(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from clearswap.disclosure.credentials import load_signer\n"
+    code += "print(load_signer(folder=pathlib.Path(sys.argv[1])).chain)"
+    command = [sys.executable, "-c", code, str(tmp_path / "identity")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [one.communicate(timeout=100)[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert said[0] == said[1]
+    assert said[0].strip() == (tmp_path / "identity" / "chain.pem").read_text().strip()
 
 
-def refusal(config: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What is said when the identity in a configuration folder is asked for."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(config))
-    with pytest.raises(clearswap.OutputError) as refused:
-        load_or_make()
-    return str(refused.value)
-
-
-def test_ones_own_certificate_that_expired_or_has_not_begun(tmp_path: Path) -> None:
-    bring(tmp_path / "old", end=NOW - dt.timedelta(days=3))
-    with pytest.raises(clearswap.OutputError, match=f"expired on {NOW - dt.timedelta(days=3):%Y-%m-%d}; replace it"):
-        load_or_make(tmp_path / "old")
-    bring(tmp_path / "new", start=NOW + dt.timedelta(days=3))
-    with pytest.raises(clearswap.OutputError, match=r"begins on .* this computer's clock says .*; set the clock"):
-        load_or_make(tmp_path / "new")
-
-
-def test_a_certificate_that_c2pa_does_not_take_is_refused_before_the_work(tmp_path: Path) -> None:
-    bring(tmp_path, usage=False)
-    with pytest.raises(clearswap.OutputError, match="C2PA does not take the certificate"):
-        load_or_make(tmp_path)
-
-
-def test_a_clock_in_the_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load_or_make(tmp_path)
-    at(monkeypatch, NOW - 5 * YEAR)
-    with pytest.raises(clearswap.OutputError, match=r"begins on .* clock says .*; set the clock"):
-        load_or_make(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["key", "chain", "root-key"])
-def test_a_damaged_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    load_or_make(tmp_path)
-    put(tmp_path / f"{name}.pem", "rubbish")
-    if name == "root-key":  # matters when it is needed
-        load_or_make(tmp_path)
-        at(monkeypatch, NOW + 15 * YEAR)
-    with pytest.raises(clearswap.OutputError, match=f"delete {tmp_path} to make"):
-        load_or_make(tmp_path)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
-@pytest.mark.parametrize("name", ["key", "root-key"])
-def test_a_key_that_others_can_read_is_not_used(tmp_path: Path, name: str) -> None:
-    load_or_make(tmp_path)
-    (tmp_path / f"{name}.pem").chmod(0o644)
-    with pytest.raises(clearswap.OutputError, match=f"Others can read the key .*chmod 600 .*{name}.pem"):
-        load_or_make(tmp_path)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
-def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an identity that is getting old, all goes on; without one, or when it expired, one sentence."""
-    place = tmp_path / "clearswap" / "identity"
-    at(monkeypatch, NOW - 2 * YEAR)
-    old = load_or_make(place)
-    monkeypatch.undo()
-    assert as_nobody(place, tmp_path) == f"True {leaf_of(old.chain).serial_number}"
-    empty = tmp_path / "empty"
+@POSIX
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """With a pair that is getting old all goes on; without one it is one sentence."""
+    place, empty = tmp_path / "clearswap" / "identity", tmp_path / "empty"
+    earlier(place, 5 * YEAR)
     empty.mkdir()
-    said = as_nobody(empty / "identity", tmp_path)
-    assert said == f"OutputError {empty / 'identity'} cannot be written: you may not write there; choose another place."
+    old, none = as_nobody(tmp_path, place, empty / "identity")
+    assert old == f"True {leaf_of((place / 'chain.pem').read_text()).serial_number}"
+    assert none == f"OutputError {empty / 'identity'} cannot be written: you may not write there; choose another place."
 
 
-def as_nobody(place: Path, folder: Path) -> str:
-    """Ask for the identity as somebody who may read everything in `folder` and write nothing."""
+def as_nobody(folder: Path, *places: Path) -> list[str]:
+    """Ask for the signers in some places as somebody who may read everything in `folder` and write nothing."""
     lines = [
         "import os, sys; from pathlib import Path",
-        "from clearswap.disclosure import signer",
+        "from cryptography.x509 import load_pem_x509_certificates as certificates",
+        "from clearswap.disclosure import credentials",
         "import clearswap.errors",
-        "place = Path(sys.argv[1])",
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)",
-        "try: me = credentials.load_or_make(place)",
-        "except clearswap.errors.ClearswapError as error: print(type(error).__name__, error)",
-        "else: print(not os.access(place, os.W_OK), credentials._certificates(me.chain)[0].serial_number)",
+        "for place in map(Path, sys.argv[1:]):",
+        "    try: me = credentials.load_signer(folder=place)",
+        "    except clearswap.errors.ClearswapError as error: print(type(error).__name__, error)",
+        "    else: print(not os.access(place, os.W_OK), certificates(me.chain.encode())[0].serial_number)",
     ]
     paths = [folder, *folder.rglob("*")]
     if os.getuid() == 0:  # root may do everything, so it becomes nobody; its folders have to be passable
@@ -303,10 +222,10 @@ def as_nobody(place: Path, folder: Path) -> str:
     for path in paths:
         path.chmod(0o500 if path.is_dir() else 0o400)
     try:
-        code = [sys.executable, "-c", "\n".join(lines), str(place)]
+        code = [sys.executable, "-c", "\n".join(lines), *map(str, places)]
         done = subprocess.run(code, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return done.stdout.splitlines()
     finally:
         for path in paths:
             path.chmod(0o700 if path.is_dir() else 0o600)
@@ -315,15 +234,104 @@ def as_nobody(place: Path, folder: Path) -> str:
                 os.chown(path, 0, 0)
 
 
-def test_convert_says_it_in_one_sentence_before_any_work(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Ran]
-) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    clip, output = write_clip(tmp_path / "clip.mp4", 6), tmp_path / "out" / "out.mp4"
-    for number, (spoil, reason) in enumerate(TROUBLES.values()):
-        own = tmp_path / "clearswap" / "identity" / "own"
-        if own.exists():
-            own.rename(tmp_path / f"before {number}")
-        spoil(bring(own.parent))
-        assert reason in cli("convert", model, clip, "-o", output, "--to", "a").sentence()
-    assert not output.parent.exists()
+# --- a pair of one's own ---------------------------------------------------------------------------------
+
+
+def test_ones_own_pair_signs_and_is_known_from_then_on(tmp_path: Path) -> None:
+    place = tmp_path / "identity"
+    made = load_signer(folder=place)
+    before = signed(tmp_path, made, "before.png")
+    mine = load_signer(bring(tmp_path / "mine"), folder=place)
+    said = credentials_reader.read(signed(tmp_path, mine), known_roots(place))
+    assert (said.state, said.signer) == ("trusted", "Studio Example, Studio Example's signer")
+    assert state(tmp_path / "out.png", made.root) == "valid"
+    assert state(before, known_roots(place)) == "trusted"
+    assert load_signer(folder=place).chain == made.chain  # it is asked for each time
+
+
+def test_where_it_lay_before_it_is_still_found(tmp_path: Path) -> None:
+    own = bring(tmp_path / "own")
+    assert load_signer(folder=tmp_path) == load_signer(own, folder=tmp_path)
+    assert not (tmp_path / "key.pem").exists()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+        rsa.generate_private_key(65537, 2048),
+    ],
+    ids=["P-384", "P-521", "Ed25519", "RSA"],
+)
+def test_all_kinds_of_keys_that_c2pa_knows_sign(tmp_path: Path, key: PrivateKeyTypes) -> None:
+    me = load_signer(bring(tmp_path / "mine", key), folder=tmp_path)
+    assert state(signed(tmp_path, me), known_roots(tmp_path)) == "trusted"
+
+
+def test_a_key_in_the_older_form_is_taken(tmp_path: Path) -> None:
+    config = bring(tmp_path)
+    assert config.key is not None
+    key = serialization.load_pem_private_key(config.key.read_bytes(), None)
+    form, lock = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    put(config.key, key.private_bytes(serialization.Encoding.PEM, form, lock).decode())
+    assert "BEGIN EC PRIVATE KEY" in config.key.read_text()
+    assert state(signed(tmp_path, load_signer(config, folder=tmp_path)), known_roots(tmp_path)) == "trusted"
+
+
+def another_root(own: Path) -> None:
+    first = leaf_of((own / "chain.pem").read_text())
+    put(own / "chain.pem", text_of(first, make_pair()[1][-1]))
+
+
+FRESH = ec.generate_private_key(ec.SECP256R1())
+TROUBLES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no chain": (lambda own: (own / "chain.pem").unlink(), "chain.pem cannot be read (No such file or directory)"),
+    "no key": (lambda own: (own / "key.pem").unlink(), "key.pem cannot be read (No such file or directory)"),
+    "not PEM": (lambda own: put(own / "key.pem", "no key"), "must be a key without a password"),
+    "password": (lambda own: put(own / "key.pem", pem_of(FRESH, b"secret")), "must be a key without a password"),
+    "another kind": (
+        lambda own: put(own / "key.pem", pem_of(dsa.generate_private_key(2048))),
+        "is a kind of key with which C2PA does not sign",
+    ),
+    "another's key": (lambda own: put(own / "key.pem", pem_of(FRESH)), "C2PA does not take the key"),
+    "no certificate": (lambda own: put(own / "chain.pem", "nothing"), "its certificates, in PEM form"),
+    "another's root": (another_root, "do not follow on each other"),
+    "expired": (lambda own: bring(own, end=NOW - 3 * DAY), f"to {NOW - 3 * DAY:%Y-%m-%d} (Signature: the certificate"),
+    "not begun": (lambda own: bring(own, start=NOW + 3 * DAY), f"good from {NOW + 3 * DAY:%Y-%m-%d} to"),
+    "no usage": (lambda own: bring(own, usage=False), "(Signature: the certificate is invalid)"),
+}
+if os.name == "posix":
+    TROUBLES["readable"] = (lambda own: (own / "key.pem").chmod(0o640), "Others can read the key")
+
+
+@pytest.mark.parametrize("name", list(TROUBLES))
+def test_each_trouble_with_ones_own_pair_is_one_sentence(tmp_path: Path, name: str) -> None:
+    spoil, reason = TROUBLES[name]
+    config = bring(tmp_path / "mine")
+    spoil(tmp_path / "mine")
+    with pytest.raises(clearswap.OutputError) as refused:
+        load_signer(config, folder=tmp_path / "identity")
+    said = str(refused.value)
+    assert reason in said
+    assert str(tmp_path / "mine") in said
+    assert "\n" not in said
+    if name == "readable":
+        assert said.endswith(f"with: chmod 600 {config.key}")
+    assert not (tmp_path / "identity" / "key.pem").exists()
+
+
+def test_a_key_without_certificates_is_refused(tmp_path: Path) -> None:
+    for half in (SignConfig, lambda path: SignConfig(chain=path)):
+        with pytest.raises(clearswap.OptionError, match="give `key` and `chain`, or neither"):
+            half(tmp_path / "one.pem")
+
+
+def test_convert_says_it_before_any_work(model: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encode_picture(scene(0, 64, 48), ".png"))
+    config = bring(tmp_path / "mine", end=NOW - 3 * DAY)
+    with pytest.raises(clearswap.OutputError, match="C2PA does not take the key"):
+        clearswap.convert(model, picture, tmp_path / "out" / "out.png", to="a", signing=config)
+    assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Check: what pictures and videos say of how they were made, by their Content Credentials and by Clearswap's mark."""
+"""Check: say how pictures and videos were made, by their Content Credentials and by Clearswap's mark."""
 
 from __future__ import annotations
 

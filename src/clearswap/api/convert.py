@@ -23,7 +23,7 @@ from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import BlendConfig, NewFace, Swapper, drawer, smooth_faces
 from clearswap.disclosure import credentials
-from clearswap.disclosure.credentials import Signer, Statement, load_or_make
+from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer
 from clearswap.disclosure.credentials_reader import sidecar_of
 from clearswap.disclosure.stamp import LabelConfig, Stamp, make_stamp, mark_in, require_label
 from clearswap.errors import InputError, OutputError
@@ -118,6 +118,7 @@ def convert(
     encoding: EncodeConfig = EncodeConfig(),
     time_range: TimeRange = TimeRange(),
     label: LabelConfig = LabelConfig(),
+    signing: SignConfig = SignConfig(),
     publish_names: bool = False,
     resume: bool = False,
     on_progress: OnProgress = silent,
@@ -143,6 +144,7 @@ def convert(
         encoding: How the output video is compressed.
         time_range: Which part of the video is converted.
         label: What is written into the picture.
+        signing: With which key outputs are signed.
         publish_names: Write the persons' names, where they were stated, into the credentials.
         resume: Go on with a video whose conversion was stopped or killed, after the last finished ten seconds or so.
         on_progress: Called after each frame.
@@ -162,7 +164,7 @@ def convert(
     roles = [Role(Path(model), to), *also]
     cast = load_cast(roles, select, mask, blend, tracking, on_progress)
     statement = credentials.statement_of([role.model for role in roles], names=publish_names)
-    settings = _Settings(smoothing, encoding, time_range, label, load_or_make(), statement, resume, on_progress)
+    settings = _Settings(smoothing, encoding, time_range, label, load_signer(signing), statement, resume, on_progress)
     configs = [*(role.to for role in roles), select, mask, blend, tracking, smoothing, encoding, time_range, label]
     models = [fingerprint(role.model / checkpoint.FILE) for role in roles]
     result = ConvertResult()

@@ -21,7 +21,7 @@ from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.disclosure import credentials
-from clearswap.disclosure.credentials import load_or_make
+from clearswap.disclosure.credentials import load_signer
 from clearswap.disclosure.mark import lay, pattern
 from clearswap.errors import InputError, OutputError
 from clearswap.faces.first_pass import find_faces
@@ -89,7 +89,7 @@ def preview(
     sheet = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
     statement = credentials.statement_of([Path(model)])
     sheet = lay(sheet, pattern(statement.mark, sheet.shape[0], sheet.shape[1]))
-    credentials.write_picture(output, encode_picture(sheet, output.suffix), video, load_or_make(), statement)
+    credentials.write_picture(output, encode_picture(sheet, output.suffix), video, load_signer(), statement)
     return list(hardest)
 
 

@@ -24,7 +24,7 @@ from clearswap.api.plot import animate_previews, plot_losses
 from clearswap.api.train import train
 from clearswap.core.align import Frame
 from clearswap.disclosure import credentials
-from clearswap.disclosure.consent import Basis, Consent, keep_consent, of_model, require_consent
+from clearswap.disclosure.consent import Basis, Consent, keep_consent, model_consent, require_consent
 from clearswap.disclosure.stamp import LabelConfig, require_label
 from clearswap.errors import OutputError
 from clearswap.faces.faceset import INDEX
@@ -153,7 +153,7 @@ def swap(
 def _needs_training(model: Path, training: TrainConfig, subjects: dict[str, Consent]) -> bool:
     if not checkpoint.exists(model) or training.back_to is not None:
         return True
-    if of_model(model) != {side: replace(subject, note="") for side, subject in subjects.items()}:
+    if model_consent(model) != {side: replace(subject, note="") for side, subject in subjects.items()}:
         return True  # the model is to say what its face sets say now
     _, counters = checkpoint.read_about(model)
     late = training.minutes is not None and counters.seconds >= 60 * training.minutes

@@ -1,14 +1,10 @@
 """The consent record: who a face set shows, and on what basis the footage is used.
 
 It lies in the face set's folder as `consent.toml`, small enough to be read and edited by hand, and travels with every
-model that is trained on the set (`training/checkpoint.py`). Training begins only when it is there for both persons.
-It is a statement by whoever uses the footage, and proves nothing; it makes them say it, once, where it can be found.
-
-Subjects: who a face set shows, and on what basis the footage is used.
+model that is trained on the set (`training/checkpoint.py`). Training begins only when it is there for both persons. It
+is a statement by whoever uses the footage and proves nothing: it makes them say it, once, where it can be found.
 
     clearswap.set_consent("faces_a", basis="agreed", name="Alice", note="signed release 2026-11-03")
-
-What the bases mean, and how they are kept, stands in `disclosure/consent.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +23,7 @@ from clearswap.media.atomic import atomic_file
 from clearswap.training import checkpoint
 
 FILE = "consent.toml"
-_BEFORE = "subject.toml"  # its name before version 0.2, when it said `footing` instead of `basis`
+OLD_FILE = "subject.toml"  # its name before version 0.2, when the basis was called `footing`
 Basis: TypeAlias = Literal["agreed", "me", "synthetic", "licensed", "research"]
 MEANINGS: dict[Basis, str] = {
     "agreed": "the person agreed to this use",
@@ -36,6 +32,7 @@ MEANINGS: dict[Basis, str] = {
     "licensed": "licensed footage, and the licence allows this use",
     "research": "a research corpus, and its terms allow this use",
 }
+_OTHERS = "or " + ", ".join(basis for basis in MEANINGS if basis != "agreed")
 _CHOICES = "".join(f"#   {basis:12}{meaning}\n" for basis, meaning in MEANINGS.items())
 _HEAD = f"""# Who this face set shows, and on what basis the footage is used. Clearswap reads it when it trains.
 #
@@ -49,7 +46,7 @@ _HEAD = f"""# Who this face set shows, and on what basis the footage is used. Cl
 
 @dataclass(frozen=True)
 class Consent:
-    """A person, and on what basis footage of them is used; `date` is when that was stated."""
+    """On what basis footage of a person is used, who that is, and when the basis was stated."""
 
     basis: Basis
     name: str = ""
@@ -58,12 +55,12 @@ class Consent:
 
 
 def read_consent(folder: Path) -> Consent | None:
-    """The record of the face set in `folder`; None when nobody has said yet. Raises `FacesetError`."""
+    """Read the record of the face set in `folder`; None when nobody has stated one. Raises `FacesetError`."""
     path = folder / FILE
-    if not path.is_file() and (folder / _BEFORE).is_file():
-        path = folder / _BEFORE
+    if not path.exists() and (folder / OLD_FILE).is_file():
+        path = folder / OLD_FILE
     try:
-        return from_fields(tomllib.loads(path.read_text("utf-8-sig")))  # Windows' editor may begin with a mark
+        return _parse(tomllib.loads(path.read_text("utf-8-sig")))  # Windows' editor may begin with a mark
     except (FileNotFoundError, NotADirectoryError):
         return None
     except tomllib.TOMLDecodeError as error:
@@ -75,127 +72,25 @@ def read_consent(folder: Path) -> Consent | None:
     except ValueError as error:
         trouble = str(error)
     raise FacesetError(
-        f"{path} {trouble}; mend it, or delete it and run: clearswap consent {folder} --basis agreed "
-        f"(or {_others('agreed')})."
+        f"{path} {trouble}; mend it, or delete it and run: clearswap consent {folder} --basis agreed ({_OTHERS})."
     )
 
 
-def write_consent(folder: Path, subject: Consent) -> None:
-    """Write the record of the face set in `folder`, whole, with what the choices mean.
+def write_consent(folder: Path, consent: Consent) -> None:
+    """Write the record of the face set in `folder`, with what the bases mean, in place of any that is there.
 
     Raises `FacesetError` where there is no face set, and `OutputError`.
     """
     require_faceset(folder)
-    texts = {"basis": subject.basis, "name": subject.name, "note": subject.note}
-    lines = [f"{key} = {_quoted(text)}\n" for key, text in texts.items() if text]
-    if subject.date is not None:
-        lines.append(f"date = {subject.date.isoformat()}\n")
+    texts = {"basis": consent.basis, "name": consent.name, "note": consent.note}
+    # a text in quotes as TOML wants it is JSON's but for one more character
+    quoted = {key: json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f") for key, text in texts.items()}
+    lines = [f"{key} = {quoted[key]}\n" for key, text in texts.items() if text]
+    if consent.date is not None:
+        lines.append(f"date = {consent.date.isoformat()}\n")
     with atomic_file(folder / FILE) as partial:
         partial.write_text(_HEAD + "".join(lines), "utf-8", errors="replace")
-
-
-def public(subject: Consent, *, name: bool = False, note: bool = False) -> dict[str, str]:
-    """What may be said of a person where everybody can read it: the basis and when it was stated. The `name` and the
-    `note` only where asked for. All as text; what was not stated is left out.
-    """
-    fields = {
-        "basis": subject.basis,
-        "name": subject.name if name else "",
-        "note": subject.note if note else "",
-        "date": subject.date.isoformat() if subject.date is not None else "",
-    }
-    return {key: text for key, text in fields.items() if text}
-
-
-def from_fields(fields: Mapping[str, Any]) -> Consent:
-    """A record from what a file holds of it. Raises `ValueError` that says what is wrong, to go on after the file's
-    name.
-    """
-    known = ("basis", "name", "note", "date")
-    if strange := [key for key in fields if key not in (*known, "footing")]:
-        raise ValueError(f"has an entry {strange[0]!r}, which is none of {', '.join(known)}")
-    basis, date = fields.get("basis", fields.get("footing")), fields.get("date")
-    if basis is None:
-        raise ValueError("does not say on what basis the footage is used")
-    if not isinstance(basis, str) or basis not in MEANINGS:
-        raise ValueError(f"gives {basis!r} as basis, which is none of {', '.join(MEANINGS)}")
-    name, note = fields.get("name", ""), fields.get("note", "")
-    if not isinstance(name, str) or not isinstance(note, str):
-        raise ValueError("has a name or note that is not a text in quotes")
-    if isinstance(date, str):
-        try:
-            date = datetime.date.fromisoformat(date)
-        except ValueError:
-            raise ValueError(f"gives {date!r} as date, which is none; write it like 2026-11-03") from None
-    elif isinstance(date, datetime.datetime):
-        date = date.date()
-    if date is not None and not isinstance(date, datetime.date):
-        raise ValueError(f"gives {date!r} as date, which is none; write it like 2026-11-03")
-    return Consent(basis, name, note, date)
-
-
-def of_model(folder: Path) -> dict[str, Consent]:
-    """The records of both persons of a model, by side, without notes. Empty for one from before that was asked.
-
-    Raises `ModelError`.
-    """
-    try:
-        return {side: from_fields(fields) for side, fields in checkpoint.stored_consent(folder).items()}
-    except (ValueError, AttributeError) as error:
-        raise ModelError(
-            f"The consent record in {folder} is damaged; train the model anew or restore a copy."
-        ) from error
-
-
-def restated(known: Consent | None, basis: Basis | None) -> Consent | None:
-    """The record with another basis, stated today; name and note stay. Without one, or the same, it stays as it is.
-
-    Raises `OptionError` for what is no basis.
-    """
-    if basis is None or (known is not None and known.basis == basis):
-        return known
-    if basis not in MEANINGS:
-        raise OptionError(f"{basis!r} is no basis; give one of {', '.join(MEANINGS)}.")
-    return replace(known or Consent(basis), basis=basis, date=datetime.date.today())
-
-
-def require_consent(
-    sets: Mapping[str, Path], given: Mapping[str, Basis | None], shown: Mapping[str, Path]
-) -> dict[str, Consent]:
-    """The records of both persons by side ("a", "b"): those of the face sets, with the bases `given` now.
-
-    Writes nothing, and the face sets need not be there yet; `shown` are the footage's names for people. Raises
-    `OptionError` when nobody has said it for one, and `FacesetError` for a record that cannot be read.
-    """
-    found = {side: restated(read_consent(folder), given[side]) for side, folder in sets.items()}
-    subjects = {side: subject for side, subject in found.items() if subject is not None}
-    missing = [side for side in sets if side not in subjects]
-    if missing:
-        names = " and ".join(str(shown[side]) for side in missing)
-        options = " ".join(f"--basis-{side} agreed" for side in missing)
-        commands = [f"clearswap consent {sets[s]} --basis agreed" for s in missing if sets[s].is_dir()]
-        run = f", or run: {' and '.join(commands)}" if len(commands) == len(missing) else ""
-        show = "shows" if len(missing) == 1 else "show"
-        raise OptionError(
-            f"Nobody has said yet who {names} {show} and on what basis; add {options} (or {_others('agreed')}){run}."
-        )
-    return subjects
-
-
-def keep_consent(sets: Mapping[str, Path], subjects: Mapping[str, Consent]) -> None:
-    """Write the records into their face sets, where they are not there already. Raises `OutputError`."""
-    for side, folder in sets.items():
-        if read_consent(folder) != subjects[side]:
-            write_consent(folder, subjects[side])
-
-
-def _others(basis: Basis) -> str:
-    return ", ".join(other for other in MEANINGS if other != basis)
-
-
-def _quoted(text: str) -> str:
-    """A text in quotes as TOML wants it: JSON's way, but for one more character."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    (folder / OLD_FILE).unlink(missing_ok=True)
 
 
 def set_consent(
@@ -223,13 +118,101 @@ def set_consent(
     """
     folder = Path(faces)
     require_faceset(folder)
-    subject = restated(read_consent(folder), basis)
-    if subject is None:
-        raise OptionError(f"Nobody has said yet on what basis {folder} is used; give --basis, too, such as agreed.")
-    subject = replace(
-        subject,
-        name=subject.name if name is None else name,
-        note=subject.note if note is None else note,
+    consent = _with_basis(read_consent(folder), basis)
+    if consent is None:
+        raise OptionError(f"Nobody has said yet on what basis {folder} is used; give a basis, too, such as agreed.")
+    consent = replace(
+        consent,
+        name=consent.name if name is None else name,
+        note=consent.note if note is None else note,
     )
-    keep_consent({"": folder}, {"": subject})
-    return subject
+    keep_consent({"": folder}, {"": consent})
+    return consent
+
+
+def require_consent(
+    sets: Mapping[str, Path], given: Mapping[str, Basis | None], shown: Mapping[str, Path]
+) -> dict[str, Consent]:
+    """The records of both persons by side ("a", "b"): those of the face sets, with the bases that are `given` now.
+
+    Writes nothing, and the face sets need not be there yet; `shown` are the names of the footage in messages. Raises
+    `OptionError` when nobody has stated a basis for one, and `FacesetError` for a record that cannot be read.
+    """
+    found = {side: _with_basis(read_consent(folder), given[side]) for side, folder in sets.items()}
+    records = {side: consent for side, consent in found.items() if consent is not None}
+    missing = [side for side in sets if side not in records]
+    if missing:
+        names = " and ".join(str(shown[side]) for side in missing)
+        options = " and ".join(f"basis_{side}" for side in missing)
+        commands = [f"clearswap consent {sets[side]} --basis agreed" for side in missing if sets[side].is_dir()]
+        run = f", or run: {' and '.join(commands)}" if len(commands) == len(missing) else ""
+        show = "shows" if len(missing) == 1 else "show"
+        raise OptionError(
+            f"Nobody has said yet who {names} {show} and on what basis; give {options} as agreed ({_OTHERS}){run}."
+        )
+    return records
+
+
+def keep_consent(sets: Mapping[str, Path], records: Mapping[str, Consent]) -> None:
+    """Write the records into their face sets, where they are not there already. Raises `OutputError`."""
+    for side, folder in sets.items():
+        if read_consent(folder) != records[side]:
+            write_consent(folder, records[side])
+
+
+def model_consent(folder: Path) -> dict[str, Consent]:
+    """The records of both persons of a model by side, without notes; empty for a model that was made without them.
+
+    Raises `ModelError`.
+    """
+    try:
+        return {side: _parse(fields) for side, fields in checkpoint.stored_consent(folder).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"The consent record in {folder} is damaged; train the model anew or restore a copy."
+        ) from error
+
+
+def public(consent: Consent, *, name: bool = False, note: bool = False) -> dict[str, str]:
+    """The part of a record that everybody may read, as text: the basis and its date; `name` and `note` if asked for."""
+    fields = {
+        "basis": consent.basis,
+        "name": consent.name if name else "",
+        "note": consent.note if note else "",
+        "date": consent.date.isoformat() if consent.date is not None else "",
+    }
+    return {key: text for key, text in fields.items() if text}
+
+
+def _with_basis(known: Consent | None, basis: Basis | None) -> Consent | None:
+    """The record with another basis, stated today; without another one it stays as it is. Raises `OptionError`."""
+    if basis is None or (known is not None and known.basis == basis):
+        return known
+    if basis not in MEANINGS:
+        raise OptionError(f"{basis!r} is no basis; give one of {', '.join(MEANINGS)}.")
+    return replace(known or Consent(basis), basis=basis, date=datetime.date.today())
+
+
+def _parse(fields: Mapping[str, Any]) -> Consent:
+    """A record from the entries of a file. Raises `ValueError` with words that go on after the file's name."""
+    known = ("basis", "name", "note", "date")
+    if strange := [key for key in fields if key not in (*known, "footing")]:
+        raise ValueError(f"has an entry {strange[0]!r}, which is none of {', '.join(known)}")
+    key = "footing" if "footing" in fields and "basis" not in fields else "basis"
+    if key not in fields:
+        raise ValueError("does not say on what basis the footage is used")
+    basis, name, note = fields[key], fields.get("name", ""), fields.get("note", "")
+    if not isinstance(basis, str) or basis not in MEANINGS:
+        raise ValueError(f"gives {basis!r} as {key}, which is none of {', '.join(MEANINGS)}")
+    if not isinstance(name, str) or not isinstance(note, str):
+        raise ValueError("has a name or note that is not a text in quotes")
+    date = fields.get("date")
+    if isinstance(date, datetime.datetime):
+        date = date.date()
+    try:
+        date = datetime.date.fromisoformat(date) if isinstance(date, str) else date
+    except ValueError:
+        date = fields["date"]
+    if date is not None and not isinstance(date, datetime.date):
+        raise ValueError(f"gives {date!r} as date, which is none; write it like 2026-11-03")
+    return Consent(basis, name, note, date)

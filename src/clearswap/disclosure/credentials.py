@@ -1,12 +1,9 @@
-"""The signing identity: a key and a certificate, made at first use and renewed, or one's own.
+"""Content Credentials (C2PA): every output says, signed, that a face in it was generated.
 
-A self-made certificate proves that a file is as Clearswap wrote it, not who ran Clearswap. Those who have a certificate
-that others trust put it into the folder `own` as `key.pem` and `chain.pem`.
-
-Content Credentials (C2PA): every output says, signed, that a face in it was generated.
-
-Signing comes last, after the file is complete: any later change of a byte shows. A kind of file that cannot carry
-credentials gets them in a `.c2pa` file beside it.
+The first half of this file is about who signs: a key and a certificate that Clearswap makes at first use, or people's
+own. A self-made certificate proves that a file is as Clearswap wrote it, not who ran Clearswap. The second half writes
+the statement into a file and signs it. Signing comes last, when the file is complete, because any later change of a
+byte shows. A kind of file that cannot carry credentials gets them in a `.c2pa` file beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ import io
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import pairwise
@@ -29,18 +26,27 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from filelock import FileLock
 
-from clearswap.disclosure.consent import of_model, public
+from clearswap.disclosure.consent import model_consent, public
 from clearswap.disclosure.credentials_reader import OFFLINE, OTHER, SWAP, kind_of, sidecar_of
-from clearswap.errors import OutputError
+from clearswap.errors import OptionError, OutputError
 from clearswap.media.atomic import atomic_file, output_errors
 from clearswap.training import checkpoint
 
 _C2PA_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # the key usage that C2PA readers look for
-# Nobody is asked for a time stamp, so readers judge a certificate by the day of reading, not of signing: what is signed
-# shall be good for nine years at least. So a certificate is for ten years, and renewed after one.
-_YEARS, _GOOD_FOR, _ROOT_YEARS = 10, dt.timedelta(days=9 * 365), 30
+# No time stamp is asked for, so readers judge a certificate by the day of reading, not of signing. What is signed shall
+# be good for nine years at least: a certificate lasts 30 years and is replaced nine years before its end.
+_LIFETIME, _GOOD_FOR = dt.timedelta(days=30 * 365), dt.timedelta(days=9 * 365)
+_ALGORITHMS = {  # by the key's curve or class
+    "secp256r1": c2pa.C2paSigningAlg.ES256,
+    "secp384r1": c2pa.C2paSigningAlg.ES384,
+    "secp521r1": c2pa.C2paSigningAlg.ES512,
+    "Ed25519PrivateKey": c2pa.C2paSigningAlg.ED25519,
+    "RSAPrivateKey": c2pa.C2paSigningAlg.PS256,
+}
 _ONE_PIXEL = bytes.fromhex(  # a PNG, to try a signature on
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154081d6360000000020001cfc835e50000000049454e44ae426082"
@@ -48,168 +54,147 @@ _ONE_PIXEL = bytes.fromhex(  # a PNG, to try a signature on
 
 
 @dataclass(frozen=True)
+class SignConfig:
+    """With which key outputs are signed.
+
+    Attributes:
+        key: Your own private key (PEM, without a password), instead of the one that Clearswap makes for itself.
+        chain: The certificates that belong to the key (PEM): the signer's first, then the one that signed it, and so
+            on up to the root.
+    """
+
+    key: Path | None = None
+    chain: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.key is None) != (self.chain is None):
+            raise OptionError("A key signs with its certificates; give `key` and `chain`, or neither.")
+
+
+@dataclass(frozen=True)
 class Signer:
-    """An ES256 key, its certificate chain (leaf first) and the roots that are known here, all PEM."""
+    """A private key (PEM), its certificates (PEM, the signer's first) and the kind of signature they make."""
 
     key: str
     chain: str
-    root: str
+    algorithm: c2pa.C2paSigningAlg
+    root: str  # PEM: the last of the certificates
+
+    def open(self) -> c2pa.Signer:
+        """C2PA's own signer, to be closed after use. Raises `c2pa.C2paError`."""
+        info = c2pa.C2paSignerInfo(self.algorithm, self.chain.encode(), self.key.encode(), None)
+        return c2pa.Signer.from_info(info)
 
 
-def folder_of() -> Path:
-    """Where the identity lies: in the user's configuration folder."""
+def signer_folder() -> Path:
+    """The folder in the user's configuration that holds the key and certificates that Clearswap made."""
     return Path(platformdirs.user_config_dir("clearswap")) / "identity"
 
 
-def load_or_make(folder: Path | None = None) -> Signer:
-    """The identity to sign with: one's own in `folder`/own, else the one in `folder` (default: `folder_of`), which is
-    made when there is none and renewed in good time.
+def load_signer(config: SignConfig = SignConfig(), *, folder: Path | None = None) -> Signer:
+    """Read the key and certificates to sign with, and try them on a picture of one pixel.
 
-    A renewed certificate is under the same root, so that all outputs of one person stay known as theirs. For that the
-    root's key is kept: whoever could read it could read the signing key beside it as well.
-    Raises `OutputError` when it can be neither read nor made, or is of no use.
+    Without a key in `config` it is the pair in `folder` (default: `signer_folder`), which is made at first use. The
+    root of the certificates becomes known on this machine. Raises `OutputError` for what cannot be read or made, and
+    for a key or certificate that does not fit.
     """
-    place = folder or folder_of()
-    with output_errors(place):
-        if (place / "own").exists():
-            return _load_own(place / "own")
-        if not all((place / f"{name}.pem").is_file() for name in ("key", "chain", "root")):
-            _renew(place)
-        advice = f"delete {place} to make a new one"
-        key, chain = _load(place, advice)
-        if chain[0].not_valid_after_utc - _now() < _GOOD_FOR:
-            # a place that became read-only does not matter while the certificate is good
-            with suppress(OSError, OutputError):
-                _renew(place)
-            key, chain = _load(place, advice)
-        _require_valid(chain[0], place, advice)
-        return Signer(key, "".join(map(_pem, chain)), (place / "root.pem").read_text())
+    place = folder or signer_folder()
+    key, chain = config.key, config.chain
+    if key is None and (place / "own").is_dir():  # where people's own pair lay before version 0.2
+        key, chain = place / "own" / "key.pem", place / "own" / "chain.pem"
+    advice = "give others, or leave `key` and `chain` out to sign with a pair that Clearswap makes"
+    if key is None or chain is None:
+        _make_in_time(place)
+        key, chain = place / "key.pem", place / "chain.pem"
+        advice = f"delete {key} to have a new pair made"
+    private, algorithm, certificates = _read_pair(key, chain, advice)
+    signer = Signer(private, "".join(map(_pem, certificates)), algorithm, _pem(certificates[-1]))
+    try:
+        with signer.open() as signing, c2pa.Builder({"title": "trial"}) as builder:
+            builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CREATION)
+            builder.sign(signing, "image/png", io.BytesIO(_ONE_PIXEL), io.BytesIO())
+    except c2pa.C2paError as error:
+        start, end = certificates[0].not_valid_before_utc, certificates[0].not_valid_after_utc
+        raise OutputError(
+            f"C2PA does not take the key {key} with the certificates in {chain}, which are good from "
+            f"{start:%Y-%m-%d} to {end:%Y-%m-%d} ({error}); {advice}."
+        ) from error
+    if signer.root not in known_roots(place):
+        with suppress(OSError, OutputError), _locked(place):  # where it is read-only, `check` will not know the signer
+            _write(place, {"root.pem": signer.root + known_roots(place)})
+    return signer
 
 
 def known_roots(folder: Path | None = None) -> str:
-    """The roots (PEM) of all that is signed here, as far as they can be read; makes nothing."""
-    place, roots = folder or folder_of(), ""
-    with suppress(OSError):
-        roots += (place / "root.pem").read_text()
-    with suppress(OSError, ValueError):
-        roots += _pem(_certificates((place / "own" / "chain.pem").read_text())[-1])
-    return roots
-
-
-def _load_own(place: Path) -> Signer:
-    """A key and certificates that somebody brought, tried on a picture: C2PA has rules of its own for them."""
-    for name in ("key.pem", "chain.pem"):
-        if not (place / name).is_file():
-            raise OutputError(
-                f"{place} has no {name}; put your key there as key.pem and its certificates as chain.pem, "
-                "the signer's first, or delete the folder."
-            )
-    advice = "replace it, or delete the folder to sign with a certificate that Clearswap makes"
-    key, chain = _load(place, advice)
-    for one, issuer in pairwise(chain):
-        try:
-            one.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature) as error:
-            raise OutputError(
-                f"The certificates in {place / 'chain.pem'} do not follow on each other: put the signer's first, then "
-                "the one that signed it, up to the root."
-            ) from error
-    _require_valid(chain[0], place, advice)
-    identity = Signer(key, "".join(map(_pem, chain)), _pem(chain[-1]))
-    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, identity.chain.encode(), identity.key.encode(), None)
+    """The roots (PEM) of all that was signed on this machine, as far as they can be read; makes nothing."""
     try:
-        with c2pa.Signer.from_info(info) as signer, c2pa.Builder({"title": "trial"}) as builder:
-            builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CREATION)
-            builder.sign(signer, "image/png", io.BytesIO(_ONE_PIXEL), io.BytesIO())
-    except c2pa.C2paError as error:
-        raise OutputError(f"C2PA does not take the certificate in {place} ({error}); {advice}.") from error
-    return identity
+        return ((folder or signer_folder()) / "root.pem").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
-def _load(place: Path, advice: str) -> tuple[str, list[x509.Certificate]]:
-    """The key (PEM) and the certificates in a folder, which must belong together. Raises `OutputError`."""
+def _make_in_time(place: Path) -> None:
+    """Make a key with certificates in `place` where there is none, or where it will soon be too old to sign."""
     key_file, chain_file = place / "key.pem", place / "chain.pem"
-    for path in (key_file, place / "root-key.pem"):
-        if os.name == "posix" and path.exists() and path.stat().st_mode & 0o077:
-            raise OutputError(f"Others can read the key {path}; make it yours alone with: chmod 600 {path}")
     try:
-        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-    except (ValueError, TypeError) as error:  # TypeError: it has a password
-        raise OutputError(f"{key_file} is not a key in PEM form without a password; {advice}.") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise OutputError(f"{key_file} is not an elliptic-curve key of P-256, which signs here; {advice}.")
-    try:
-        chain = _certificates(chain_file.read_text(errors="replace"))
-    except ValueError as error:
-        raise OutputError(f"{chain_file} holds no certificates in PEM form; {advice}.") from error
-    if chain[0].public_key() != key.public_key():
-        raise OutputError(f"The key {key_file} does not belong to the first certificate in {chain_file}; {advice}.")
-    return _private(key), chain
+        with _locked(place):
+            if key_file.is_file() and chain_file.is_file():
+                leaf = _read_pair(key_file, chain_file, f"delete {key_file} to have a new pair made")[2][0]
+                if leaf.not_valid_after_utc - dt.datetime.now(dt.UTC) > _GOOD_FOR:
+                    return
+            key, certificates = make_pair()
+            known = _pem(certificates[-1]) + known_roots(place)
+            _write(place, {"root.pem": known, "key.pem": key, "chain.pem": "".join(map(_pem, certificates))})
+            (place / "root-key.pem").unlink(missing_ok=True)  # versions before 0.2 signed certificates with it
+    except OutputError:  # a folder that became read-only does not matter while the certificate is good
+        if not chain_file.is_file():
+            raise
 
 
-def _require_valid(certificate: x509.Certificate, place: Path, advice: str) -> None:
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if end < _now():
-        raise OutputError(f"The certificate in {place} expired on {end:%Y-%m-%d}; {advice}.")
-    if start > _now():
-        raise OutputError(
-            f"The certificate in {place} begins on {start:%Y-%m-%d} and this computer's clock says "
-            f"{_now():%Y-%m-%d}; set the clock."
-        )
+def make_pair(lifetime: dt.timedelta = _LIFETIME) -> tuple[str, list[x509.Certificate]]:
+    """A new key (PEM) and its certificates: the signer's, and a root's whose key is thrown away.
 
-
-def _renew(place: Path) -> None:
-    """Make a signing key with a certificate, under the root that is there while it outlives that certificate."""
-    key, root, known = _root(place)
-    leaf_key = ec.generate_private_key(ec.SECP256R1())
-    leaf = _leaf_builder(_name("Clearswap local signer"), leaf_key, root.subject, key).sign(key, hashes.SHA256())
-    texts = {
-        "root-key": _private(key),
-        "root": known,
-        "key": _private(leaf_key),
-        "chain": _pem(leaf) + _pem(root),
-    }
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with ExitStack() as files:  # all are written before the first appears
-        for name, text in texts.items():
-            partial = files.enter_context(atomic_file(place / f"{name}.pem"))
-            partial.chmod(0o600)
-            partial.write_text(text)
-
-
-def _root(place: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate, str]:
-    """The key and certificate of the root to sign with, and all roots (PEM) there ever were, this one first."""
-    key_file, file, known = place / "root-key.pem", place / "root.pem", ""
-    if file.is_file():
-        known = file.read_text()
-    if known and key_file.is_file():
-        try:
-            kept, root = serialization.load_pem_private_key(key_file.read_bytes(), None), _certificates(known)[0]
-        except (ValueError, TypeError) as error:
-            raise OutputError(f"{key_file} or {file} is damaged; delete {place} to make new ones.") from error
-        lasts = root.not_valid_after_utc - _now() > dt.timedelta(days=365 * _YEARS)
-        if isinstance(kept, ec.EllipticCurvePrivateKey) and kept.public_key() == root.public_key() and lasts:
-            return kept, root, known
+    The root is there because C2PA does not want certificates that are signed by themselves.
+    """
+    root_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
-    root = _root_builder(_name("Clearswap local root"), key).sign(key, hashes.SHA256())
-    return key, root, _pem(root) + known
+    root_name, name = _name("Clearswap local root"), _name("Clearswap local signer")
+    signing = x509.ExtendedKeyUsage([_C2PA_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    leaf = _certificate(name, key, root_name, root_key, lifetime).add_extension(signing, critical=False)
+    root = _certificate(root_name, root_key, root_name, root_key, lifetime)
+    return _private(key), [leaf.sign(root_key, hashes.SHA256()), root.sign(root_key, hashes.SHA256())]
 
 
-def _certificates(text: str) -> list[x509.Certificate]:
-    return x509.load_pem_x509_certificates(text.encode())
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def _private(key: ec.EllipticCurvePrivateKey) -> str:
-    form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+def _certificate(
+    name: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    lifetime: dt.timedelta,
+) -> x509.CertificateBuilder:
+    is_root, public_key = name == issuer, key.public_key()
+    now = dt.datetime.now(dt.UTC)
+    usage = x509.KeyUsage(
+        digital_signature=not is_root,
+        key_cert_sign=is_root,
+        crl_sign=is_root,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    return (
+        x509.CertificateBuilder(issuer, name, public_key, x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + lifetime)
+        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(identifier, critical=False)
+    )
 
 
 def _name(common: str) -> x509.Name:
@@ -218,62 +203,64 @@ def _name(common: str) -> x509.Name:
     return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _root_builder(name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    signs = _key_usage(signs_certificates=True)
-    builder = _builder(name, name, key.public_key(), key.public_key(), years=_ROOT_YEARS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    return builder.add_extension(signs, critical=True)
+def _read_pair(
+    key_file: Path, chain_file: Path, advice: str
+) -> tuple[str, c2pa.C2paSigningAlg, list[x509.Certificate]]:
+    """A private key (PEM), the kind of its signatures and its certificates. Raises `OutputError`."""
+    try:
+        if os.name == "posix" and key_file.stat().st_mode & 0o077:
+            raise OutputError(f"Others can read the key {key_file}; make it yours alone with: chmod 600 {key_file}")
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        chain = x509.load_pem_x509_certificates(chain_file.read_bytes())
+    except OSError as error:
+        raise OutputError(f"{error.filename} cannot be read ({error.strerror}); {advice}.") from error
+    except (ValueError, TypeError) as error:  # TypeError: the key has a password
+        raise OutputError(
+            f"{key_file} must be a key without a password and {chain_file} its certificates, in PEM form; {advice}."
+        ) from error
+    algorithm = _ALGORITHMS.get(key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else type(key).__name__)
+    if algorithm is None:
+        raise OutputError(f"{key_file} is a kind of key with which C2PA does not sign; {advice}.")
+    for certificate, issuer in pairwise(chain):
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise OutputError(
+                f"The certificates in {chain_file} do not follow on each other: put the signer's first, then the one "
+                "that signed it, up to the root."
+            ) from error
+    return _private(key), algorithm, chain
 
 
-def _leaf_builder(
-    name: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, issuer_key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    builder = _builder(name, issuer, key.public_key(), issuer_key.public_key(), years=_YEARS)
-    usages = x509.ExtendedKeyUsage([_C2PA_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION])
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
-    return builder.add_extension(usages, critical=False)
+@contextmanager
+def _locked(place: Path) -> Generator[None]:
+    """Keep other processes out of `place` while something is made there. Raises `OutputError`."""
+    with output_errors(place):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(place / ".lock", mode=0o600):
+            yield
 
 
-def _builder(
-    name: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    issuer_key: ec.EllipticCurvePublicKey,
-    years: int,
-) -> x509.CertificateBuilder:
-    now = _now()
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=365 * years))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
-    )
+def _write(place: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        with atomic_file(place / name) as partial:
+            partial.chmod(0o600)
+            partial.write_text(text)
 
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+def _private(key: PrivateKeyTypes) -> str:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 COMPOSITE_WITH_AI = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 # c2pa hashes in pieces of 256 MB and holds what it writes in memory up to 512 MB: signing a video of 225 MB took 436 MB
-# more. With a hash tree over pictures and sound it reads 4 MB at a time, in checking too: 9 MB. Proofs
-# beside the tree are for those who get a file in parts; without them signing takes 2.3 s for 7. Only MP4s have trees.
+# more. With a hash tree over pictures and sound (MP4 only) it reads 4 MB at a time, in checking too: 9 MB. Proofs for
+# those who get a file in parts are left out: signing takes 2.3 s without them, 7 s with them.
 _MEMORY = {
     "backing_store_memory_threshold_in_mb": 16,
     "merkle_tree_chunk_size_in_kb": 4096,
@@ -298,42 +285,46 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Statement:
-    """What the credentials say of how a face came in, beside the tool, its version and the time.
+    """What the credentials say about the swap, besides the tool, its version and the time.
 
     Attributes:
         model: The model's fingerprint (`checkpoint.fingerprint`), 64 hexadecimal digits.
-        also: The same of further models that replaced further people: "model" and "consent".
         mark: The 16 bits that the invisible mark in the picture carries.
-        subjects: The consent record, as JSON: on what basis both persons are there. No names unless asked for.
+        consent: The public part of both persons' consent records, by side ("a", "b").
         earlier_mark: The bits of the mark that the original carried already.
+        also: "model" and "consent" of further models, whose faces replaced further people.
     """
 
     model: str
     mark: int
-    subjects: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    consent: Mapping[str, Any] = field(default_factory=dict[str, Any])
     earlier_mark: int | None = None
     also: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As it is written: bits as four hexadecimal digits, what is not known left out."""
-        said = {"model": self.model, "mark": f"{self.mark:04x}", "consent": dict(self.subjects)}
-        said |= {"also": [dict(one) for one in self.also]} if self.also else {}
-        return said if self.earlier_mark is None else said | {"earlier_mark": f"{self.earlier_mark:04x}"}
+        """The statement as it is written: bits as four hexadecimal digits, without what is not known."""
+        said: dict[str, Any] = {"model": self.model, "mark": f"{self.mark:04x}", "consent": dict(self.consent)}
+        if self.also:
+            said["also"] = [dict(one) for one in self.also]
+        if self.earlier_mark is not None:
+            said["earlier_mark"] = f"{self.earlier_mark:04x}"
+        return said
 
 
 def statement_of(models: Sequence[Path], *, names: bool = False) -> Statement:
-    """What there is to say of the models in some folders; the mark is the first one's. The subjects' names are left
-    out unless asked for. Raises `ModelError`.
+    """The statement about swaps by the models in these folders, with the mark of the first.
+
+    The persons' names are left out unless `names` is set. Raises `ModelError`.
     """
-    shown = [{side: public(who, name=names) for side, who in of_model(m).items()} for m in models]
-    made_by, *others = (checkpoint.fingerprint(model) for model in models)
-    also = tuple({"model": m, "consent": said} for m, said in zip(others, shown[1:], strict=True))
-    return Statement(made_by, checkpoint.mark_of(made_by), shown[0], also=also)
+    shown = [{side: public(one, name=names) for side, one in model_consent(model).items()} for model in models]
+    prints = [checkpoint.fingerprint(model) for model in models]
+    also = tuple({"model": model, "consent": consent} for model, consent in zip(prints[1:], shown[1:], strict=True))
+    return Statement(prints[0], checkpoint.mark_of(prints[0]), shown[0], also=also)
 
 
 def require_signable(output: Path) -> None:
-    """Raise `OutputError`, before any work is done, for a kind of file that cannot have credentials, and where the
-    credentials of another file lie in the place of its own.
+    """Raise `OutputError`, before any work is done, for a kind of file that cannot have credentials, and where another
+    file's credentials lie in the place where its own would.
     """
     if output.suffix.lower() not in _KINDS:
         kinds = "a video as .mp4, .mov or .mkv, a picture as .png or .jpg"
@@ -362,24 +353,32 @@ def signed_file(output: Path) -> Generator[Path]:
 
 
 def sign(unsigned: Path, signed: Path, original: Path, signer: Signer, statement: Statement) -> None:
-    """Copy `unsigned` to `signed` with a manifest: made from `original` (whose own credentials are kept), a face
-    in it replaced by a trained model, and what `statement` says. For a kind of file that cannot carry it, the manifest
-    goes into `sidecar_of(signed)`. Raises `OutputError`.
+    """Copy `unsigned` to `signed` with a manifest that says: made from `original`, a face in it was replaced by a
+    trained model, and `statement`.
+
+    The credentials of `original` are kept in it. For a kind of file that cannot carry a manifest it goes into
+    `sidecar_of(signed)`. Raises `OutputError`.
     """
     tool: dict[str, Any] = {"name": "Clearswap", "version": version("clearswap")}
     settings = {
         "core": _MEMORY,
         "builder": {"claim_generator_info": tool, "thumbnail": {"enabled": False}},
-        "trust": {"user_anchors": signer.root},
+        "trust": {"user_anchors": signer.root + known_roots()},
         "verify": OFFLINE,
     }
+    edited = {
+        "action": "c2pa.edited",
+        "description": "A face in this file was replaced with one generated by a trained model.",
+        "digitalSourceType": COMPOSITE_WITH_AI,
+        "softwareAgent": tool,
+        "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
     about = {"title": "face swap", "assertions": [{"label": SWAP, "kind": "Json", "data": statement.to_json()}]}
-    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, signer.chain.encode(), signer.key.encode(), None)
     context = c2pa.Context.from_dict(settings)
     kind = _KINDS[signed.suffix.lower()]
     try:
-        with c2pa.Signer.from_info(info) as signing, c2pa.Builder(about, context) as builder:
-            builder.add_action(_edited(tool))
+        with signer.open() as signing, c2pa.Builder(about, context) as builder:
+            builder.add_action(edited)
             builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
             _add_original(builder, original, context)
             if kind == OTHER:
@@ -404,41 +403,20 @@ def write_picture(output: Path, data: bytes, original: Path, signer: Signer, sta
             unsigned.unlink(missing_ok=True)
 
 
-def _edited(tool: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "action": "c2pa.edited",
-        "description": "A face in this file was replaced with one generated by a trained model.",
-        "digitalSourceType": COMPOSITE_WITH_AI,
-        "softwareAgent": tool,
-        "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _add_original(builder: c2pa.Builder, original: Path, context: c2pa.Context) -> None:
-    """Name the original as what the file was made from, with the credentials inside it or beside it."""
+    """Name the original as what the file was made from, with the credentials that lie inside it or next to it."""
     parent: dict[str, Any] = {"title": "original", "relationship": "parentOf"}
-    if beside := _beside(original, context):
-        manifest, store = beside
-        builder.add_resource("original", io.BytesIO(manifest))
-        kept = {key: store[key] for key in ("active_manifest", "validation_results")}
-        parent |= kept | {"manifest_data": {"format": "application/c2pa", "identifier": "original"}}
+    with suppress(OSError, c2pa.C2paError):
+        manifest = sidecar_of(original).read_bytes()
+        with original.open("rb") as stream, c2pa.Reader(kind_of(original), stream, manifest, context) as reader:
+            if reader.get_validation_state() != "Invalid":  # else it is about another file
+                report = json.loads(reader.json())
+                builder.add_resource("original", io.BytesIO(manifest))
+                parent |= {key: report[key] for key in ("active_manifest", "validation_results")}
+                parent["manifest_data"] = {"format": "application/c2pa", "identifier": "original"}
     with original.open("rb") as stream:
         try:
             builder.add_ingredient(parent, kind_of(original), stream)
         except c2pa.C2paError:  # its structure is beyond C2PA's reader: named still, but as a file without credentials
             stream.seek(0)
             builder.add_ingredient(parent, OTHER, stream)
-
-
-def _beside(original: Path, context: c2pa.Context) -> tuple[bytes, dict[str, Any]] | None:
-    """The manifest in the file beside an original, and C2PA's report of it, if it is about that original."""
-    sidecar = sidecar_of(original)
-    if not sidecar.is_file():
-        return None
-    manifest = sidecar.read_bytes()
-    try:
-        with original.open("rb") as stream, c2pa.Reader(kind_of(original), stream, manifest, context) as reader:
-            about = reader.get_validation_state() != "Invalid"
-            return (manifest, json.loads(reader.json())) if about else None
-    except c2pa.C2paError:
-        return None

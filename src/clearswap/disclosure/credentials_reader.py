@@ -1,4 +1,4 @@
-"""MarkReading Content Credentials (C2PA) back: ours and other tools', inside a file or in a `.c2pa` file beside it."""
+"""Read Content Credentials (C2PA): ours and other tools', inside a file or in a `.c2pa` file next to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXPIRED = frozenset({"signingCredential.expired", "claimSignature.outsideValidi
 
 @dataclass(frozen=True)
 class Parent:
-    """What a file was made from, and how its own credentials stood when it was."""
+    """A file from which another was made, and the state of its own credentials at that time."""
 
     title: str
     state: State
@@ -30,21 +30,21 @@ class Parent:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a file's credentials say.
+    """What a file's credentials say about it.
 
     Attributes:
         state: "trusted" (unaltered, signed under a root that is known here), "valid" (unaltered, by an unknown signer),
             "expired" (unaltered, but the certificate is no longer or not yet valid), "altered" since it was signed,
             "broken" (cannot be verified for another reason), "none".
-        why: What the reader found wrong, in C2PA's words.
+        why: The faults that the reader found, in C2PA's words.
         signer: Organisation and name in the certificate. Anyone can write any name into one of their own.
         tool: The program that signed, with its version.
-        when: When, by the signer's own clock.
+        when: The time of signing, by the signer's own clock.
         actions: What was done, such as "c2pa.edited".
         generated: Whether it is declared that a model made the picture, or a part of it.
-        swap: What Clearswap says beside (see `credentials.Statement`); empty for other tools' files.
-        parents: What it was made from.
-        sidecar: The file beside it that holds all this, if it is not inside.
+        swap: Clearswap's own statement (`credentials.Statement`, as JSON); None in other tools' files.
+        parents: The files it was made from.
+        sidecar: The `.c2pa` file that holds all this, if it is not inside.
     """
 
     state: State
@@ -60,12 +60,12 @@ class Provenance:
 
 
 def sidecar_of(path: Path) -> Path:
-    """Where the credentials of a file lie that cannot carry any: where C2PA's own tools look, too."""
+    """The file for the credentials of a file that cannot carry any: where C2PA's own tools look, too."""
     return path.with_suffix(".c2pa")
 
 
 def kind_of(path: Path) -> str:
-    """The kind of a file by its first bytes, whatever its name, as C2PA calls it; `OTHER` where nothing is carried."""
+    """The media type of a file by its first bytes, whatever its name; `OTHER` for what cannot carry credentials."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":
@@ -78,12 +78,12 @@ def kind_of(path: Path) -> str:
 
 
 def read(path: Path, roots: str = "") -> Provenance:
-    """The credentials of a file. `roots`: certificates (PEM) of those who are known; "" knows nobody.
+    """Read the credentials of a file. `roots`: certificates (PEM) of the signers who are known; "" for none.
 
-    Never raises for credentials that are damaged: that is what `state` says. An `OSError` of the file passes.
+    Damaged credentials are no error: `state` says so. Raises `OSError` for a file that cannot be opened.
     """
     settings: dict[str, Any] = {"verify": OFFLINE} | ({"trust": {"user_anchors": roots}} if roots else {})
-    context, kind = c2pa.Context.from_dict(settings), kind_of(path)
+    context, kind, sidecar = c2pa.Context.from_dict(settings), kind_of(path), sidecar_of(path)
     try:
         with path.open("rb") as stream:
             reader: Any = c2pa.Reader.try_create(kind, stream, context=context)
@@ -93,23 +93,19 @@ def read(path: Path, roots: str = "") -> Provenance:
     except c2pa.C2paError as error:
         if _holds_credentials(path):
             return Provenance("broken", (str(error),))
-    beside = _read_beside(path, sidecar_of(path), context)
-    # what does not fit a file that could carry its own is another's: bob.c2pa is bob.mkv's, not bob.mp4's
-    return beside if kind == OTHER or beside.state in ("trusted", "valid", "expired") else Provenance("none")
-
-
-def _read_beside(path: Path, sidecar: Path, context: c2pa.Context) -> Provenance:
     if not sidecar.is_file():
         return Provenance("none")
     try:
-        with path.open("rb") as stream, c2pa.Reader(kind_of(path), stream, sidecar.read_bytes(), context) as reader:
-            return _provenance(json.loads(reader.json()), sidecar)
+        with path.open("rb") as stream, c2pa.Reader(kind, stream, sidecar.read_bytes(), context) as reader:
+            found = _provenance(json.loads(reader.json()), sidecar)
     except c2pa.C2paError as error:
-        return Provenance("broken", (str(error),), sidecar=sidecar)
+        found = Provenance("broken", (str(error),), sidecar=sidecar)
+    # one that does not fit a file that could carry its own is another's: bob.c2pa is bob.mkv's, not bob.mp4's
+    return found if kind == OTHER or found.state in ("trusted", "valid", "expired") else Provenance("none")
 
 
 def _provenance(store: Mapping[str, Any], sidecar: Path | None) -> Provenance:
-    """What C2PA's report says, in our words."""
+    """C2PA's report in our words."""
     state, why = _state(store.get("validation_results", {}))
     manifest = store.get("manifests", {}).get(store.get("active_manifest"))
     if manifest is None:  # so much was changed that it cannot be shown
@@ -134,22 +130,29 @@ def _provenance(store: Mapping[str, Any], sidecar: Path | None) -> Provenance:
     )
 
 
-def _swap(said: Any, *, alone: bool = False) -> Mapping[str, Any] | None:
-    """What Clearswap says of a swap. Anybody can sign anything under its label, so only what has the right form."""
+def _swap(said: Any, *, first: bool = True) -> Mapping[str, Any] | None:
+    """Clearswap's statement about a swap. Anybody can sign anything under its label: only what has the right form."""
     if not isinstance(said, dict):
         return None
     given = cast("dict[str, Any]", said)
     fields: dict[str, Any] = {key: _plain(given[key]) for key in ("model", "mark", "earlier_mark") if key in given}
-    if not alone and isinstance(also := given.get("also"), list):
-        fields["also"] = [more for one in cast("list[Any]", also) if (more := _swap(one, alone=True)) is not None]
-    said = given.get("consent", given.get("subjects"))  # "subjects" before version 0.2
-    people = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
-    known = {_plain(side): cast("dict[str, Any]", who) for side, who in people.items() if isinstance(who, dict)}
-    return fields | {"consent": {side: {_plain(k): _plain(v) for k, v in who.items()} for side, who in known.items()}}
+    also = given.get("also")
+    if first and isinstance(also, list):  # further models; those name none again
+        others = [_swap(one, first=False) for one in cast("list[Any]", also)]
+        fields["also"] = [other for other in others if other is not None]
+    people = given.get("consent", given.get("subjects"))  # before version 0.2: subjects, with footing for basis
+    fields["consent"] = {}
+    for side, record in cast("dict[str, Any]", people).items() if isinstance(people, dict) else ():
+        if isinstance(record, dict):
+            entries = cast("dict[str, Any]", record).items()
+            fields["consent"][_plain(side)] = {
+                "basis" if key == "footing" else _plain(key): _plain(value) for key, value in entries
+            }
+    return fields
 
 
 def _state(results: Mapping[str, Any]) -> tuple[State, tuple[str, ...]]:
-    """How a manifest stands by C2PA's list of what was checked."""
+    """The state of a manifest by C2PA's list of checks, and the codes of those that failed."""
     active = results.get("activeManifest", {})
     failures: list[str] = [str(failure["code"]) for failure in active.get("failure", [])]
     codes = set(failures) - {_UNTRUSTED}
@@ -176,7 +179,7 @@ def _tool(manifest: Mapping[str, Any]) -> str:
 
 
 def _plain(text: object) -> str:
-    """What somebody else wrote, fit for a terminal: no control characters, and not endless."""
+    """A text by somebody else, made fit for a terminal: no control characters, and not endless."""
     return "".join(letter if letter.isprintable() else " " for letter in str(text)[:200]).strip()
 
 

@@ -1,34 +1,32 @@
 """The invisible mark: every frame of an output carries 16 bits, so that a copy of it can still be told for what it is.
 
-The mark is a sum of 512 waves of light and dark, a level or so strong. All fit a whole number of times into a square
-tile, a quarter of the frame's shorter side wide, so the pattern repeats from tile to tile; it is the same in each frame
-of a video. Half of the waves, the pilot, are always the same, and a reader finds them (`mark_reading`). The others
-carry the bits, 128 waves for each byte: a wave whose sign is -1 stands upside down, and the signs of a byte are its
-word in a code of 256 words that differ in at least half of their places.
+**Laying.** The mark is a sum of 512 waves of light and dark, a level or so strong. All fit a whole number of times into
+a square tile, a quarter of the frame's shorter side wide, so the pattern repeats from tile to tile; it is the same in
+each frame of a video. Half of the waves, the pilot, are always the same, and the reader finds them. The others carry
+the bits, 128 waves for each byte: a wave whose sign is -1 stands upside down, and the signs of a byte are its word in a
+code of 256 words that differ in at least half of their places. This is a spread-spectrum mark (Cox, Kilian, Leighton
+and Shamoon 1997, "Secure spread spectrum watermarking for multimedia") in a periodic pattern (Kutter 1998,
+"Watermarking resisting to translation, rotation, and scaling"). The code is Reed and Muller's of first order, which
+flew on board of Mariner 9.
 
-A spread-spectrum mark (Cox, Kilian, Leighton and Shamoon 1997, "Secure spread spectrum watermarking for multimedia")
-in a periodic pattern (Kutter 1998, "Watermarking resisting to translation, rotation, and scaling"). The code is
-Reed and Muller's of first order, as on board of Mariner 9.
-
-MarkReading the invisible mark that `mark` lays: is it there, and which 16 bits does it carry?
-
-All that is smooth is taken away from the frames, and they are averaged. In the spectrum of what is left the mark's
-waves are a lattice of points. A frame that is turned, enlarged or mirrored turns, shrinks or mirrors the lattice; one
-that is cropped shifts the phases. So the reader looks the lattice up in the spectrum at some thousand scales and
-angles, and at all shifts at once: the inverse Fourier transform of what stands at its points, each turned back by its
+**Reading.** All that is smooth is taken away from the frames, and they are summed. In the spectrum of the sum the
+mark's waves are a lattice of points. A frame that is turned, enlarged or mirrored turns, shrinks or mirrors the
+lattice; a crop shifts the phases. So the reader looks the lattice up in the spectrum at some thousand scales and
+angles, and at all shifts at once: the inverse Fourier transform of the values at its points, each turned back by its
 own wave's phase, is highest at the mark's shift (Kuglin and Hines 1975, "The phase correlation image alignment
 method"). Where the pilot fits best, each byte is the one whose word fits best.
 
-Why it can be said how sure this is: the waves' phases have nothing to do with any picture. Whatever an unmarked picture
-shows, each look at it (one scale, angle, shift and pair of bytes) gives about a normal deviate, and the score is the
-largest of very many.
+**How sure it is.** The waves' phases have nothing to do with any picture. Whatever an unmarked picture shows, each look
+at it (one scale, angle, shift and pair of bytes) gives about a normal deviate, and the score is the largest of very
+many.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -42,8 +40,12 @@ TILES = 4  # tiles along the frame's shorter side
 PILOT = 256  # waves that are always the same
 WORD = 128  # waves of each of the two bytes
 _SLOWEST = 10.0  # times into a tile: at 720p waves are 9 to 18 pixels long; shorter ones do not outlive 360p and crf 28
-_PATTERN_ONE, _GAIN_ONE, _DETAIL_ONE = 16, 64, 8  # what stands for 1 in the bytes of a pattern, a gain and a detail map
-_ACTIVITY = 180  # pixels of the shorter side, where it is looked at how much goes on in a frame
+_PATTERN_ONE, _GAIN_ONE, _DETAIL_ONE = 16, 64, 8  # the bytes that mean 1 in a pattern, a gain and a map of detail
+_ACTIVITY = 180  # pixels of the shorter side of the small frame in which detail is measured
+
+Grey: TypeAlias = NDArray[np.float32]
+Spectrum: TypeAlias = NDArray[np.complex64]
+Lattices: TypeAlias = NDArray[np.float64]  # (N, 2, 2): from waves in a tile to waves in a pixel of normal size
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class MarkConfig:
 
 
 def _hashed(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Whole numbers mixed into 64 random-looking bits: the same for ever, on every machine (Steele, Lea and Flood
-    2014, "Fast splittable pseudorandom number generators").
+    """Whole numbers mixed into 64 random-looking bits, which stay the same for ever and on every machine (Steele, Lea
+    and Flood 2014, "Fast splittable pseudorandom number generators").
     """
     x = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -102,8 +104,9 @@ WORDS = _words()
 
 
 def pattern(bits: int, height: int, width: int) -> NDArray[np.uint8]:
-    """The mark of 16 bits for frames of a size, made once for a video: (2, H, W), what brightens and what darkens, in
-    sixteenths of its root mean square.
+    """The mark of 16 bits for frames of a size, to be made once for a video.
+
+    Returns (2, H, W): how much the mark brightens and how much it darkens, in sixteenths of its root mean square.
     """
     if not 0 <= bits < 1 << BITS:
         raise OptionError(f"{bits} is not a number of {BITS} bits; give 0 to {(1 << BITS) - 1}.")
@@ -120,22 +123,21 @@ def pattern(bits: int, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def lay(frame: Frame, pattern: NDArray[np.uint8], config: MarkConfig = MarkConfig()) -> Frame:
-    """A frame (H, W, 3) with the mark laid into it: the same light added to red, green and blue, strong where the frame
-    is busy. `pattern` is the `pattern` of the frame's size.
+    """A new frame (H, W, 3) with the mark: equal light added to red, green and blue, strong where the frame is busy.
+
+    `pattern` is what the function `pattern` gives for the frame's size.
     """
-    gain = _gain(frame, config)
-    scale = 1 / (_PATTERN_ONE * _GAIN_ONE)
-    brighter, darker = (
-        cv2.cvtColor(cv2.multiply(part, gain, scale=scale), cv2.COLOR_GRAY2RGB) for part in (pattern[0], pattern[1])
-    )
+    gain, scale = _gain(frame, config), 1 / (_PATTERN_ONE * _GAIN_ONE)
+    brighter = cv2.cvtColor(cv2.multiply(pattern[0], gain, scale=scale), cv2.COLOR_GRAY2RGB)
+    darker = cv2.cvtColor(cv2.multiply(pattern[1], gain, scale=scale), cv2.COLOR_GRAY2RGB)
     return np.asarray(cv2.subtract(cv2.add(frame, brighter), darker), np.uint8)
 
 
 def _gain(frame: Frame, config: MarkConfig) -> NDArray[np.uint8]:
     """How strong the mark is at each pixel (H, W), in 64ths of a level.
 
-    Detail is by how much green differs from its surroundings, on the mean of 5x5 pixels of the frame made 180 pixels
-    small. The least mean nearby counts: the mark must not spill over an edge onto what is smooth.
+    Detail is the difference of green from its surroundings, a mean over 5x5 pixels of the frame made 180 pixels small.
+    The least mean nearby counts: the mark must not spill over an edge onto what is smooth.
     """
     height, width = frame.shape[:2]
     step = max(1, min(height, width) // _ACTIVITY)
@@ -147,14 +149,10 @@ def _gain(frame: Frame, config: MarkConfig) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-Grey = NDArray[np.float32]
-Spectrum = NDArray[np.complex64]
-Lattices = NDArray[np.float64]  # (N, 2, 2): from waves in a tile to waves in a pixel of normal size
-
 # The confidence from which a picture counts as marked: a score of 10.07. The highest of 3,527 unmarked windows is 8.74;
 # an exponential tail through their highest tenth, more careful than a normal one, has at most 1 in a million beyond.
 SURE = 8.0
-_SHORT, _LONG = 360, 640  # pixels: a frame's sides when it is read; of a longer one the middle
+_SHORT, _LONG = 360, 640  # pixels: the sides of the frame that is read, cut out of the middle of a longer one
 _SIDE = 2 * _LONG  # of the spectrum: twice as fine as its peaks are wide
 _SMOOTH = 2.0  # pixels: what is smoother than this is taken away
 _SCALES = np.exp(np.arange(-60, 61) * 0.004)  # 0.79 to 1.27: half a step moves the far corner by 0.7 pixels
@@ -162,8 +160,8 @@ _ANGLES = np.radians(np.arange(-17, 18) * 0.23)  # four degrees to either side
 _SHIFTS = 48  # along a tile
 _KEPT = 8  # of the best lattices, looked at more closely
 _STEPS = 40  # of a closer look, at most; most need 10
-# A closer look goes from the best of these to the best of these: nothing, larger, turned, two ways of stretching
-# (all by 0.7 pixels in the far corner), and their opposites; four shifts.
+# A step of a closer look is the best of these: stay, enlarge, turn, stretch in two ways (all by 0.7 pixels in the far
+# corner), the opposites, and four shifts.
 _WAYS = 0.002 * np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[1, 0], [0, -1]], [[0, 1], [1, 0]]])
 _TURNS = np.concatenate([np.zeros((1, 2, 2)), _WAYS, -_WAYS, np.zeros((4, 2, 2))])
 _MOVES = np.concatenate([np.zeros((9, 2)), np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]) / (2 * _SHIFTS)])
@@ -174,7 +172,7 @@ _LOOKS = 1000 * 2 * 2 * len(_SCALES) * len(_ANGLES) * _SHIFTS**2 * 256**2
 
 @dataclass(frozen=True)
 class MarkReading:
-    """What a reader finds.
+    """The mark as it was read.
 
     Attributes:
         marked: The mark is there: the confidence is at least 8.
@@ -184,7 +182,7 @@ class MarkReading:
         score: How well the waves fit, in standard deviations of a single look: up to 32.
         margins: For each bit, the highest first, by how many standard deviations the best word beats the best word with
             this bit turned over.
-        mirrored: Left and right are swapped.
+        mirrored: Left and right are exchanged.
         angle: Degrees by which the picture was turned counterclockwise, before it was mirrored.
         scale: How much larger the mark is than in an untouched frame: 1.05 when 5 % were cut away.
     """
@@ -208,37 +206,36 @@ class _Look:
 
 
 def read(frames: Iterable[Frame]) -> MarkReading:
-    """Read the mark from a picture, or from frames of a video that are spread over it (24 to 50 are enough); all of one
-    size, (H, W, 3) RGB. Raises `InputError` when there is none.
+    """Read the mark from a picture, or from frames of a video that are spread over it (24 to 50 are enough).
 
-    The mark's tile is a quarter of the frame's shorter side. Of a wide frame cropped to a tall one, or the other way
-    round, what was the shorter side is now the longer one; that is tried when nothing is found at first.
+    All frames are of one size, (H, W, 3) RGB. The mark's tile is a quarter of the frame's shorter side. When a wide
+    frame was cropped to a tall one, or a tall one to a wide one, that side is now the longer one, so it is tried when
+    nothing is found at first. Raises `InputError` when there is no frame.
     """
-    sums: list[Grey] = []
+    by_short: list[NDArray[np.uint8]] = []
+    by_long: list[NDArray[np.uint8]] = []
     ratio = 1.0
     for frame in frames:
-        sides = min(frame.shape[:2]), max(frame.shape[:2])
-        both = [_residual(frame, side) for side in sides]
-        sums = [one + other for one, other in zip(sums, both, strict=True)] if sums else both
-        ratio = sides[1] / sides[0]
-    if not sums:
-        raise InputError("There is no frame to read a mark from; give at least one.")
+        short, long = sorted(frame.shape[:2])
+        ratio = long / short
+        by_short.append(_normal_size(frame, short))
+        if ratio >= _SCALES[-1]:
+            by_long.append(_normal_size(frame, long))
     lattices = _lattices()
-    reading = _best(_spectrum(sums[0]), lattices)
-    if reading.marked or ratio < _SCALES[-1]:
+    reading = _best(_spectrum(by_short), lattices)
+    if reading.marked or not by_long:
         return reading
-    other = _best(_spectrum(sums[1]), lattices)
+    other = _best(_spectrum(by_long), lattices)
     return max(reading, replace(other, scale=other.scale * ratio), key=lambda one: one.score)
 
 
 def read_untouched(frames: Iterable[Frame]) -> MarkReading:
-    """Like `read`, for pictures that are as they were marked but for their size and how they are encoded. It saves the
-    search: 0.2 s instead of seconds.
+    """Read the mark from pictures that were not changed since they were marked, but for their size and encoding.
+
+    It saves the search of `read`: 0.2 s instead of seconds. Raises `InputError` when there is no frame.
     """
-    residuals = [_residual(frame, min(frame.shape[:2])) for frame in frames]
-    if not residuals:
-        raise InputError("There is no frame to read a mark from; give at least one.")
-    return _best(_spectrum(np.asarray(sum(residuals), np.float32)), TILES / _SHORT * np.eye(2)[None])
+    upright = TILES / _SHORT * np.eye(2)[None]
+    return _best(_spectrum([_normal_size(frame, min(frame.shape[:2])) for frame in frames]), upright)
 
 
 def _best(spectrum: Spectrum, lattices: Lattices) -> MarkReading:
@@ -247,22 +244,33 @@ def _best(spectrum: Spectrum, lattices: Lattices) -> MarkReading:
     return max((_reading(spectrum, _climb(spectrum, look)) for look in looks), key=lambda one: one.score)
 
 
-def _residual(frame: Frame, side: int) -> Grey:
-    """What is not smooth in a frame's light, as strong in calm places as in busy ones, with `side` made 360 pixels."""
+def _normal_size(frame: Frame, side: int) -> NDArray[np.uint8]:
+    """The middle of a frame in grey, at the size at which `side` pixels become 360."""
     longest = max(1, side * _LONG // _SHORT)
     top, left = ((given - min(given, longest)) // 2 for given in frame.shape[:2])
     middle = np.ascontiguousarray(frame[top : top + longest, left : left + longest])
     grey = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)
     height, width = (max(1, round(given * _SHORT / side)) for given in grey.shape)
     how = cv2.INTER_AREA if side > _SHORT else cv2.INTER_CUBIC
-    light = np.asarray(cv2.resize(grey, (width, height), interpolation=how), np.float32)
+    return np.asarray(cv2.resize(grey, (width, height), interpolation=how), np.uint8)
+
+
+def _residual(grey: NDArray[np.uint8]) -> Grey:
+    """What is not smooth in a picture (h, w), as strong in calm places as in busy ones."""
+    light = grey.astype(np.float32)
     fine = light - np.asarray(cv2.GaussianBlur(light, (0, 0), _SMOOTH), np.float32)
     spread = np.sqrt(np.asarray(cv2.GaussianBlur(fine * fine, (0, 0), 2 * _SMOOTH), np.float32))
     return np.asarray((fine / (spread + 1)).clip(-2, 2), np.float32)
 
 
-def _spectrum(residual: Grey) -> Spectrum:
-    """The spectrum (S, S), the constant in its centre, with phases as seen from the centre of the residual."""
+def _spectrum(pictures: Sequence[NDArray[np.uint8]]) -> Spectrum:
+    """The spectrum (S, S) of the sum of the residuals of some pictures (h, w).
+
+    The constant is in its centre, and phases are as seen from the centre of the pictures.
+    """
+    if not pictures:
+        raise InputError("There is no frame to read a mark from; give at least one.")
+    residual = np.asarray(sum(map(_residual, pictures)), np.float32)
     padded = np.zeros((_SIDE, _SIDE), np.float32)
     padded[: residual.shape[0], : residual.shape[1]] = residual
     turn = 2j * np.pi * np.fft.fftfreq(_SIDE)
@@ -278,7 +286,7 @@ def _lattices() -> Lattices:
 
 
 def _sample(spectrum: Spectrum, lattices: Lattices, waves: NDArray[np.int64]) -> Spectrum:
-    """What the spectrum says (N, W) at the places of the waves (W, 2) in each lattice (N, 2, 2)."""
+    """The values (N, W) of the spectrum at the places of the waves (W, 2) in each lattice (N, 2, 2)."""
     places = np.asarray(waves @ lattices.transpose(0, 2, 1) * _SIDE + _SIDE // 2, np.float32)
     across, down = (np.ascontiguousarray(places[..., axis]) for axis in (0, 1))
     pairs = spectrum.view(np.float32).reshape(_SIDE, _SIDE, 2)
@@ -286,8 +294,9 @@ def _sample(spectrum: Spectrum, lattices: Lattices, waves: NDArray[np.int64]) ->
 
 
 def _weighed(found: Spectrum) -> Spectrum:
-    """Each row with no wave beyond the median, so that a picture's own stripes do not drown the rest, and of such a
-    length that the real part of the row's sum, with phases at random, has a standard deviation of 1.
+    """Rows (N, W) in which no wave is above the row's median, so that a picture's own stripes do not drown the rest.
+
+    Each row is scaled so that the real part of its sum, with phases at random, has a standard deviation of 1.
     """
     size = np.abs(found)
     capped = found * np.minimum(1, np.median(size, 1, keepdims=True) / np.maximum(size, 1e-9))
@@ -316,7 +325,7 @@ def _fits(spectrum: Spectrum, lattices: Lattices, shifts: NDArray[np.float64], w
 
 
 def _climb(spectrum: Spectrum, look: _Look) -> _Look:
-    """From a look to the one nearby at which the pilot fits best: shifted, enlarged, turned or stretched a little."""
+    """The look near a given one at which the pilot fits best: shifted, enlarged, turned or stretched a little."""
     lattice, shift, step = look.lattice, look.shift, 1.0
     for _ in range(_STEPS):
         fit = _fits(spectrum, lattice @ (np.eye(2) + step * _TURNS), shift + step * _MOVES, PILOT).sum(1)
@@ -331,9 +340,10 @@ def _climb(spectrum: Spectrum, look: _Look) -> _Look:
 
 
 def _reading(spectrum: Spectrum, look: _Look) -> MarkReading:
-    """What a look says of the bits, and how sure it is."""
+    """The bits that are read with a look, and how sure they are."""
     fit = _fits(spectrum, look.lattice[None], look.shift[None], len(WAVES))[0]
-    high, low = (WORDS @ fit[start : start + WORD] for start in (PILOT, PILOT + WORD))  # how well each byte fits
+    high = WORDS @ fit[PILOT : PILOT + WORD]  # how well each value of the higher byte fits
+    low = WORDS @ fit[PILOT + WORD :]
     score = float(fit[:PILOT].sum() + high.max() + low.max())
     confidence = confidence_of(score)
     turned, mirror = look.lattice / TILES * _SHORT, np.sign(np.linalg.det(look.lattice))
@@ -350,14 +360,18 @@ def _reading(spectrum: Spectrum, look: _Look) -> MarkReading:
 
 
 def _margins(byte: Grey) -> list[float]:
-    """How much better the best byte fits than the best with each bit turned over, from the fit of each byte (256,)."""
+    """For each bit of a byte, how much better the best value fits than the best with that bit turned over.
+
+    `byte`: (256,), how well each value fits.
+    """
     flags = np.arange(256)[:, None] >> np.arange(7, -1, -1) & 1 == 1  # (256, 8)
     return [abs(float(byte[flag].max() - byte[~flag].max())) for flag in flags.T]
 
 
 def confidence_of(score: float) -> float:
-    """Minus the decimal logarithm of how probable it is, at most, that something unmarked reaches a score, at least 0:
-    the tail of a normal deviate beyond it, as many times as there are looks (Bonferroni's bound).
+    """Minus the decimal logarithm of how probable it is, at most, that something unmarked reaches a score; at least 0.
+
+    It is the tail of a normal deviate beyond the score, as many times as there are looks (Bonferroni's bound).
     """
     tail = math.erfc(score / math.sqrt(2)) / 2
     return max(0.0, -math.log10(max(tail, 1e-300)) - math.log10(_LOOKS))
