@@ -20,8 +20,7 @@ from pathlib import Path
 import clips
 import common
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.train_step import FaceData, start_training, train_step
-from clearswap.training.checkpoint import TrainingState
+from clearswap.core.train_step import FaceData, TrainingState, start_training, train_step
 from clearswap.training.dataset import HeldOut, held_out_error, load_faces
 from clearswap.training.device import computes_bfloat16, used_device
 from common import Cell, Options, Plot, Result, Table

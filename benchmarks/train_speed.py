@@ -19,8 +19,7 @@ import clips
 import common
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.network import ModelConfig, ReconstructBoth, SwapNet
-from clearswap.core.train_step import draw_batches, start_training, train_step
-from clearswap.training.checkpoint import TrainingState
+from clearswap.core.train_step import TrainingState, draw_batches, start_training, train_step
 from clearswap.training.dataset import FaceData, load_faces
 from clearswap.training.device import computes_bfloat16, used_device
 from common import Cell, Plot, Result, Table
