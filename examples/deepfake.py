@@ -231,10 +231,9 @@ def convert(model, output):
     with av.open(str(CLIP_B)) as clip, av.open(str(unsigned), "w") as out:
         given = clip.streams.video[0]
         video = out.add_stream("libx264", rate=given.average_rate, options={"crf": "16"})
-        video.width, video.height, video.pix_fmt = given.width, given.height, "yuv420p"
-        stamp = make_stamp(
-            (given.height, given.width), said.mark, marked=False, label=LabelConfig(), boxes=np.zeros((0, 4))
-        )
+        video.height, video.width, video.pix_fmt = given.height, given.width, "yuv420p"
+        size = given.height, given.width
+        stamp = make_stamp(size, said.mark, marked=False, label=LabelConfig(), boxes=np.zeros((0, 4)))
         for frame, landmarks in find_faces(CLIP_B):
             swapped = frame if landmarks is None else swap_face(frame, landmarks, model)
             out.mux(video.encode(av.VideoFrame.from_ndarray(stamp(swapped, frame), format="rgb24")))
@@ -245,8 +244,6 @@ def convert(model, output):
 
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
-    trained = train(
-        {"a": aligned_faces(CLIP_A), "b": aligned_faces(CLIP_B)}, float(sys.argv[1]) if sys.argv[1:] else MINUTES
-    )
-    convert(trained, OUT / "swapped.mp4")
+    minutes = float(sys.argv[1]) if sys.argv[1:] else MINUTES
+    convert(train({"a": aligned_faces(CLIP_A), "b": aligned_faces(CLIP_B)}, minutes), OUT / "swapped.mp4")
     print(f"the swap: {OUT / 'swapped.mp4'}; how far the training is: {OUT / 'preview.jpg'}")

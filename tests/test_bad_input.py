@@ -280,7 +280,7 @@ def test_convert_and_train_refuse_a_model_with(
 def test_train_refuses_to_go_on_with_another_preset(model: Path, faces_a: Path, faces_b: Path, cli: Cli) -> None:
     before = (model / "model.safetensors").read_bytes()
     said = cli("train", faces_a, faces_b, "-o", model, "--preset", "classic", "--iterations", "1").sentence()
-    assert "holds a lite model, not classic; leave --preset out or choose another folder" in said
+    assert "holds a lite model, not classic; leave the preset out or choose another folder" in said
     assert (model / "model.safetensors").read_bytes() == before
 
 

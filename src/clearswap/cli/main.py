@@ -301,9 +301,9 @@ def _with_configs(verb: Callable[..., Any], given: Mapping[str, Any]) -> dict[st
     arguments: dict[str, Any] = {}
     for name, parameter in inspect.signature(verb).parameters.items():
         config: Any = parameter.default
-        if name in given:
-            arguments[name] = given[name]
-        elif is_dataclass(config) and not isinstance(config, type):
+        if is_dataclass(config) and not isinstance(config, type):  # first: one has a field of its own name, `label`
             own = {field.name: given[field.name] for field in fields(config) if field.name in given}
             arguments[name] = replace(config, **own)
+        elif name in given:
+            arguments[name] = given[name]
     return arguments

@@ -7,6 +7,7 @@ looks only at the pixels of `area` (B, 1, S, S), 0 or 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,10 +44,8 @@ def blurred(frames: Tensor, sigma: float) -> Tensor:
     window = np.exp(-(x**2) / (2 * sigma**2))
     window /= window.sum()
     planes = frames.numpy().reshape(-1, *frames.shape[2:])
-    done = np.empty_like(planes)
-    for plane, into in zip(planes, done, strict=True):
-        cv2.sepFilter2D(plane, -1, window, window, into, borderType=cv2.BORDER_CONSTANT)
-    return torch.from_numpy(done).reshape(frames.shape)
+    done: Any = [cv2.sepFilter2D(plane, -1, window, window, borderType=cv2.BORDER_CONSTANT) for plane in planes]
+    return torch.from_numpy(np.stack(done)).reshape(frames.shape)
 
 
 def sharpness(faces: Tensor, area: Tensor) -> Tensor:
