@@ -32,7 +32,7 @@ from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, perso
 from clearswap.faces.tracker import TrackConfig
 from clearswap.faces.tracks import Faces, FacesWriter, read_faces
 from clearswap.media.atomic import atomic_file
-from clearswap.media.files import encode_picture, is_picture, pair_outputs, probe_source, read_alpha, read_source
+from clearswap.media.files import encode_picture, is_picture, open_source, pair_outputs, read_alpha, read_source
 from clearswap.media.pipeline import ahead, batched, map_ahead, windows
 from clearswap.media.video import TimeRange, VideoFrame, VideoInfo
 from clearswap.media.writer import (
@@ -203,7 +203,7 @@ def _convert_file(
     video: Path, output: Path, run: Mapping[str, object], cast: Cast, settings: _Settings, *, alone: bool
 ) -> ConvertResult:
     """Convert one file. One in which nobody is replaced is copied, or refused where it is `alone`."""
-    info = probe_source(video)
+    info, frames = open_source(video, time_range=settings.time_range)
     if not is_picture(video):
         require_encoder(info, settings.encoding)
     work = workdir_of(output)
@@ -212,7 +212,7 @@ def _convert_file(
         _resume_advice(work, settings.on_progress),
         workdir(work, run, resume=settings.resume),
     ):
-        faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
+        faces, earlier_mark = _first_pass(info, frames, work, cast.finder, settings)
         roles = choose(faces, cast.finder.which)
         result = _count_frames(faces, roles)
         if not result.swapped:
@@ -244,7 +244,9 @@ def _convert_file(
     return result
 
 
-def _first_pass(info: VideoInfo, work: Path, finder: Finder, settings: _Settings) -> tuple[Faces, int | None]:
+def _first_pass(
+    info: VideoInfo, frames: Iterator[VideoFrame], work: Path, finder: Finder, settings: _Settings
+) -> tuple[Faces, int | None]:
     """Find the faces of a clip, and the mark that it carries already, as 16 bits; None where it is not marked.
 
     Both are kept in `work`, and read from there where an earlier run has found them. The mark is looked for in some of
@@ -259,7 +261,6 @@ def _first_pass(info: VideoInfo, work: Path, finder: Finder, settings: _Settings
     total = settings.time_range.frames(info)
     sampled = {0} | {int((i + 0.5) * total / _MARK_FRAMES) for i in range(_MARK_FRAMES)}
     writer = FacesWriter(work, len(finder.recogniser.persons))
-    frames = read_source(info.path, time_range=settings.time_range)
     found = find_faces(frames, finder, writer, name=info.path.name, total=total, on_progress=settings.on_progress)
     with closing(found):
         pictures = (frame.picture for number, frame in enumerate(found) if number in sampled)

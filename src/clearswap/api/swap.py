@@ -1,9 +1,7 @@
 """Swap: extract, train and convert in one go, with everything between in a working folder.
 
-Demo: the whole way on two synthetic people who never existed, and how near the result is to the right answer.
-
-Both heads are rendered from one track of motion and light, so for each frame of person b's clip there is the
-very same frame with person a's head: `truth.mp4`, which training never sees.
+The demo goes this way with two synthetic people. Both heads are rendered from one track of motion and light, so for
+each frame of person b's clip there is the very same frame with person a's head: `truth.mp4`, which training never sees.
 """
 
 from __future__ import annotations
@@ -39,31 +37,14 @@ from clearswap.training import checkpoint
 from clearswap.training.loop import TrainConfig
 
 
-@dataclass(frozen=True)
 class Work:
-    """The folders of a swap in progress."""
+    """The folders of a swap in progress: both face sets, by side too, and the model."""
 
-    folder: Path
-
-    @property
-    def sets(self) -> dict[str, Path]:
-        """Both face sets by side."""
-        return {"a": self.faces_a, "b": self.faces_b}
-
-    @property
-    def faces_a(self) -> Path:
-        """The face set of the person whose face is shown."""
-        return self.folder / "faces_a"
-
-    @property
-    def faces_b(self) -> Path:
-        """The face set of the person in the video."""
-        return self.folder / "faces_b"
-
-    @property
-    def model(self) -> Path:
-        """The model."""
-        return self.folder / "model"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.faces_a, self.faces_b = folder / "faces_a", folder / "faces_b"
+        self.sets = {"a": self.faces_a, "b": self.faces_b}
+        self.model = folder / "model"
 
 
 def work_beside(output: Path) -> Work:
@@ -111,36 +92,31 @@ def swap(
     Raises:
         ClearswapError: What `extract`, `train` and `convert` raise.
     """
-    target = Path(output)
-    credentials.require_signable(target)
-    require_container(target, EncodeConfig())
+    output = Path(output)
+    credentials.require_signable(output)
+    require_container(output, EncodeConfig())
     require_label(label)
-    folders = Work(Path(work)) if work is not None else work_beside(target)
+    folders = Work(Path(work)) if work is not None else work_beside(output)
     with output_errors(folders.folder):
         if folders.folder.is_file():
             raise OutputError(f"{folders.folder} is a file; give another working folder.")
     clips = {"a": Path(a), "b": Path(b)}
     missing = [side for side, faces in folders.sets.items() if not (faces / INDEX).is_file()]
     list_inputs([clips[side] for side in missing])  # a mistyped name is found out before any work
-    subjects = require_consent(folders.sets, {"a": basis_a, "b": basis_b}, clips)
+    consent = require_consent(folders.sets, {"a": basis_a, "b": basis_b}, clips)
     for side, faces in folders.sets.items():
         if side in missing:
             extract([clips[side]], faces, tracking=tracking, on_progress=on_progress)
         else:
             on_progress(Progress("extract", note=f"{faces} is there already and is kept"))
-        keep_consent({side: faces}, subjects)
-    if _needs_training(folders.model, training, subjects):
-        train(
-            folders.faces_a,
-            folders.faces_b,
-            folders.model,
-            training=training,
-            on_progress=on_progress,
-            stop=stop,
-            pause=pause,
-        )
+        keep_consent({side: faces}, consent)
+    if _needs_training(folders.model, training, consent):
+        sides = (folders.faces_a, folders.faces_b)
+        train(*sides, folders.model, training=training, on_progress=on_progress, stop=stop, pause=pause)
     return convert(
-        *(folders.model, b, target),
+        folders.model,
+        b,
+        output,
         to="a",
         select=select,
         tracking=tracking,
@@ -150,10 +126,11 @@ def swap(
     )
 
 
-def _needs_training(model: Path, training: TrainConfig, subjects: dict[str, Consent]) -> bool:
+def _needs_training(model: Path, training: TrainConfig, consent: dict[str, Consent]) -> bool:
+    """Whether there is no model, or less training in it than was asked for, or another consent record."""
     if not checkpoint.exists(model) or training.back_to is not None:
         return True
-    if model_consent(model) != {side: replace(subject, note="") for side, subject in subjects.items()}:
+    if model_consent(model) != {side: replace(one, note="") for side, one in consent.items()}:
         return True  # the model is to say what its face sets say now
     _, counters = checkpoint.read_about(model)
     late = training.minutes is not None and counters.seconds >= 60 * training.minutes
@@ -176,12 +153,7 @@ class DemoResult:
     seconds: float
 
     def __str__(self) -> str:
-        files = {
-            "video": self.video,
-            "contact sheet": self.sheet,
-            "losses": self.losses,
-            "training": self.animation,
-        }
+        files = {"video": self.video, "contact sheet": self.sheet, "losses": self.losses, "training": self.animation}
         lines = [f"{name:14} {path}" for name, path in files.items()]
         return "\n".join([str(self.converted), *lines, f"{self.seconds:.0f} seconds in all"])
 
@@ -207,12 +179,16 @@ def demo(
         stop: Asked after each iteration whether to end the training early; the rest follows.
         pause: Asked after each iteration whether to wait.
     """
-    begun, home = time.monotonic(), Path(output)
+    begun = time.monotonic()
+    home = Path(output)
     clips = Path(str(resources.files("clearswap") / "demo_clips"))
-    source, truth = clips / "person_b.mp4", clips / "truth.mp4"
-    video, work = home / "person_b_with_face_of_a.mp4", Work(home / "work")
+    given, truth = clips / "person_b.mp4", clips / "truth.mp4"
+    swapped = home / "person_b_with_face_of_a.mp4"
+    work = Work(home / "work")
     converted = swap(
-        *(clips / "person_a.mp4", source, video),
+        clips / "person_a.mp4",
+        given,
+        swapped,
         basis_a="synthetic",
         basis_b="synthetic",
         work=work.folder,
@@ -222,35 +198,31 @@ def demo(
         pause=pause,
     )
     evaluation = evaluate(
-        video, source, home / "evaluation", truth=truth, identity=work.faces_a, on_progress=on_progress
+        swapped, given, home / "evaluation", truth=truth, identity=work.faces_a, on_progress=on_progress
     )
-    outcome = DemoResult(
-        evaluation=evaluation,
-        converted=converted,
-        video=video,
+    result = DemoResult(
+        evaluation,
+        converted,
+        video=swapped,
         sheet=home / "contact_sheet.png",
         losses=home / "losses.png",
         animation=home / "training.gif",
         seconds=time.monotonic() - begun,
     )
-    with atomic_file(outcome.sheet) as partial:
-        partial.write_bytes(encode_picture(_contact_sheet({"frame": source, "swap": video, "truth": truth}), ".png"))
-    plot_losses(work.model, outcome.losses)
-    animate_previews(work.model, outcome.animation)
-    return outcome
+    with atomic_file(result.sheet) as partial:
+        partial.write_bytes(encode_picture(_contact_sheet({"frame": given, "swap": swapped, "truth": truth}), ".png"))
+    plot_losses(work.model, result.losses)
+    animate_previews(work.model, result.animation)
+    return result
 
 
 def _contact_sheet(clips: dict[str, Path]) -> Frame:
-    """A row of frames for each clip, at moments spread over it."""
+    """A row of frames for each clip, at moments spread over it, with its name."""
     rows: list[Frame] = []
     for name, clip in clips.items():
         moments = np.linspace(0, probe(clip).frames - 1, _COLUMNS).astype(int)
-        chosen = [frame.picture for frame in read_frames(clip) if frame.index in moments]
-        rows.append(_captioned(np.concatenate(chosen, 1), name))
+        row = np.concatenate([frame.picture for frame in read_frames(clip) if frame.index in moments], 1)
+        for thickness, colour in ((4, (0, 0, 0)), (1, (255, 255, 255))):
+            cv2.putText(row, name, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, thickness, cv2.LINE_AA)
+        rows.append(row)
     return np.concatenate(rows)
-
-
-def _captioned(row: Frame, text: str) -> Frame:
-    for thickness, colour in ((4, (0, 0, 0)), (1, (255, 255, 255))):
-        cv2.putText(row, text, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, thickness, cv2.LINE_AA)
-    return row

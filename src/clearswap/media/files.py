@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OutputError
 from clearswap.media.atomic import output_errors
-from clearswap.media.video import TimeRange, VideoFrame, VideoInfo, probe, read_frames
+from clearswap.media.video import TimeRange, VideoFrame, VideoInfo, probe, probe_and_read, read_frames
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset(
@@ -135,13 +135,28 @@ def count_frames(source: Path) -> int:
     return 1 if is_picture(source) else probe(source).frames
 
 
-def probe_source(source: Path) -> VideoInfo:
-    """What a video is, or a picture as a video of one frame. Raises `InputError` for a file that is not complete."""
+def open_source(source: Path, *, time_range: TimeRange = TimeRange()) -> tuple[VideoInfo, Iterator[VideoFrame]]:
+    """What a video is, and the frames of a part of it; a picture is a video of one frame. Raises `InputError`, also for
+    a file that is not complete.
+    """
     if not is_picture(source):
-        return probe(source)
+        return probe_and_read(source, time_range=time_range)
     height, width = read_picture(source).shape[:2]
     second = Fraction(1)
-    return VideoInfo(source, width, height, second, second, 1, "rgb24", 0, 0, 0, 0)
+    info = VideoInfo(
+        source,
+        width,
+        height,
+        rate=second,
+        time_base=second,
+        frames=1,
+        pix_fmt="rgb24",
+        colorspace=0,
+        color_range=0,
+        color_primaries=0,
+        color_trc=0,
+    )
+    return info, read_source(source)
 
 
 def read_source(source: Path, *, every: int = 1, time_range: TimeRange = TimeRange()) -> Iterator[VideoFrame]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -97,44 +97,75 @@ def probe(path: Path) -> VideoInfo:
     Raises `InputError` when the file cannot be read, is cut short, or holds no frame.
     """
     with open_video(path) as container:
-        frames = _count_frames(container, path)
+        return _probe(container, path)[0]
+
+
+def probe_and_read(path: Path, *, time_range: TimeRange = TimeRange()) -> tuple[VideoInfo, Iterator[VideoFrame]]:
+    """Do what `probe` and `read_frames` do, and open the file once for both. Raises `InputError`."""
+    with ExitStack() as opened:
+        container = opened.enter_context(open_video(path))
+        container.streams.video[0].thread_type = "AUTO"  # cannot be changed once a frame is decoded
+        info, rewinds = _probe(container, path)
+        if rewinds:
+            return info, _rewound(container, opened.pop_all(), time_range)
+    return info, read_frames(path, time_range=time_range)
+
+
+def _rewound(container: InputContainer, opened: ExitStack, time_range: TimeRange) -> Iterator[VideoFrame]:
+    """Yield the frames of a video that was read before, and close it."""
+    with opened:
         container.seek(0)
-        stream = container.streams.video[0]
-        try:
-            first = next(container.decode(stream), None)
-        except FFmpegError as error:
-            raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
-        if first is None:
-            raise InputError(f"{path} holds no frame; copy it again.")
-        turned = first.rotation % 180 != 0
-        context = stream.codec_context
-        return VideoInfo(
-            path=path,
-            width=first.height if turned else first.width,
-            height=first.width if turned else first.height,
-            rate=stream.average_rate or stream.guessed_rate or Fraction(25),
-            time_base=stream.time_base or Fraction(1, 90000),
-            frames=frames,
-            pix_fmt=first.format.name,
-            colorspace=int(context.colorspace),
-            color_range=int(context.color_range),
-            color_primaries=int(context.color_primaries),
-            color_trc=int(context.color_trc),
-        )
+        yield from _decode(container, 1, time_range)
 
 
-def _count_frames(container: InputContainer, path: Path) -> int:
-    """How many frames are shown, counted by their packets, without decoding: about 10 µs each.
+def _probe(container: InputContainer, path: Path) -> tuple[VideoInfo, bool]:
+    """What an open video is, and whether going back in it leads to its very first frame, which few formats fail to do.
+
+    Raises `InputError`.
+    """
+    frames, start = _count_frames(container, path)
+    container.seek(0)
+    stream = container.streams.video[0]
+    try:
+        first = next(container.decode(stream), None)
+    except FFmpegError as error:
+        raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
+    if first is None:
+        raise InputError(f"{path} holds no frame; copy it again.")
+    turned = first.rotation % 180 != 0
+    context = stream.codec_context
+    info = VideoInfo(
+        path=path,
+        width=first.height if turned else first.width,
+        height=first.width if turned else first.height,
+        rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+        time_base=stream.time_base or Fraction(1, 90000),
+        frames=frames,
+        pix_fmt=first.format.name,
+        colorspace=int(context.colorspace),
+        color_range=int(context.color_range),
+        color_primaries=int(context.color_primaries),
+        color_trc=int(context.color_trc),
+    )
+    return info, start is not None and first.pts == start
+
+
+def _count_frames(container: InputContainer, path: Path) -> tuple[int, int | None]:
+    """How many frames are shown, and when the first one is, as far as their packets say that; without decoding, about
+    10 µs each.
 
     Raises `InputError` where there are fewer than the file's header promises.
     """
     stream = container.streams.video[0]
     packets, hidden, end = 0, 0, 0.0  # hidden: decoded but not shown, since an edit cut them off
+    start: int | None = None
     try:
         for packet in container.demux(stream):
             if packet.size:
                 packets += 1
                 hidden += packet.is_discard
+                if packet.pts is not None and not packet.is_discard:
+                    start = packet.pts if start is None else min(start, packet.pts)
                 last = (packet.pts or packet.dts or 0) + (packet.duration or 0)
                 end = max(end, float(last * (packet.time_base or 0)))
     except FFmpegError as error:
@@ -148,7 +179,7 @@ def _count_frames(container: InputContainer, path: Path) -> int:
         raise InputError(f"{path} is cut short: it holds {packets} of its {promised} frames; copy it again.")
     if not promised and end < 0.9 * seconds - 1.0:  # the sound may well be somewhat longer
         raise InputError(f"{path} is cut short: it holds {end:.1f} of its {seconds:.1f} seconds; copy it again.")
-    return packets - hidden
+    return packets - hidden, start
 
 
 def read_frames(path: Path, *, every: int = 1, time_range: TimeRange = TimeRange()) -> Iterator[VideoFrame]:
@@ -156,24 +187,30 @@ def read_frames(path: Path, *, every: int = 1, time_range: TimeRange = TimeRange
 
     Raises `InputError` where it cannot be decoded.
     """
+    with open_video(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        yield from _decode(container, every, time_range)
+
+
+def _decode(container: InputContainer, every: int, time_range: TimeRange) -> Iterator[VideoFrame]:
+    """Yield each `every`-th frame of a part of an open video, from its beginning. Raises `InputError`."""
     to_rgb = VideoReformatter()  # one for the clip: PyAV's own `to_ndarray` makes one for each frame
     index = -1
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        base = stream.time_base or Fraction(1, 90000)
-        step = int(1 / ((stream.average_rate or Fraction(25)) * base)) or 1
-        try:
-            for index, frame in enumerate(container.decode(stream)):
-                pts = frame.pts if frame.pts is not None else index * step
-                time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
-                if index % every or time < time_range.start:
-                    continue
-                if time_range.end is not None and time >= time_range.end:
-                    return
-                yield VideoFrame(_upright(frame, to_rgb), index, pts, frame.duration or 0, time)
-        except FFmpegError as error:
-            raise InputError(f"{path} is damaged after frame {index} ({error.strerror}); copy it again.") from error
+    stream = container.streams.video[0]
+    base = stream.time_base or Fraction(1, 90000)
+    step = int(1 / ((stream.average_rate or Fraction(25)) * base)) or 1
+    try:
+        for index, frame in enumerate(container.decode(stream)):
+            pts = frame.pts if frame.pts is not None else index * step
+            time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
+            if index % every or time < time_range.start:
+                continue
+            if time_range.end is not None and time >= time_range.end:
+                return
+            yield VideoFrame(_upright(frame, to_rgb), index, pts, frame.duration or 0, time)
+    except FFmpegError as error:
+        name = container.name
+        raise InputError(f"{name} is damaged after frame {index} ({error.strerror}); copy it again.") from error
 
 
 def read_spread(path: Path, count: int) -> Iterator[VideoFrame]:
