@@ -22,7 +22,7 @@ from torch import nn
 
 import clearswap
 from clearswap.disclosure.credentials import Statement, load_signer, sign
-from clearswap.disclosure.stamp import LabelConfig, make_stamp
+from clearswap.disclosure.stamp import make_stamp
 from clearswap.faces.face_models import Detector, Mesh
 from clearswap.faces.tracker import TrackConfig, Tracker
 
@@ -231,9 +231,8 @@ def convert(model, output):
     with av.open(str(CLIP_B)) as clip, av.open(str(unsigned), "w") as out:
         given = clip.streams.video[0]
         video = out.add_stream("libx264", rate=given.average_rate, options={"crf": "16"})
-        video.height, video.width, video.pix_fmt = given.height, given.width, "yuv420p"
-        size = given.height, given.width
-        stamp = make_stamp(size, said.mark, marked=False, label=LabelConfig(), boxes=np.zeros((0, 4)))
+        video.width, video.height, video.pix_fmt = given.width, given.height, "yuv420p"
+        stamp = make_stamp((given.height, given.width), said.mark)
         for frame, landmarks in find_faces(CLIP_B):
             swapped = frame if landmarks is None else swap_face(frame, landmarks, model)
             out.mux(video.encode(av.VideoFrame.from_ndarray(stamp(swapped, frame), format="rgb24")))

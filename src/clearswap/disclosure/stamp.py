@@ -224,14 +224,20 @@ class Stamp:
 
 
 def make_stamp(
-    shape: tuple[int, int], mark: int, *, marked: bool, label: LabelConfig, boxes: NDArray[np.float32]
+    shape: tuple[int, int],
+    mark: int,
+    *,
+    marked: bool = False,
+    label: LabelConfig = LabelConfig(),
+    boxes: NDArray[np.float32] = np.zeros((0, 4), np.float32),
 ) -> Stamp:
-    """The stamp for frames of a shape (height, width) with the 16 bits `mark`; the label goes where it covers least of
-    the faces of all frames, whose `boxes` are (N, 4). Raises `OptionError` for a label that cannot be written.
+    """The stamp for frames of a shape (height, width) with the 16 bits `mark`.
+
+    The label goes where it covers least of the faces of all frames, whose `boxes` are (N, 4). Raises `OptionError` for
+    a label that cannot be written.
     """
-    drawn, corner = make_label(*shape, label), "bottom right"
-    if drawn is not None:
-        corner = quietest_corner(boxes, *shape, drawn.size)
+    drawn = make_label(*shape, label)
+    corner = "bottom right" if drawn is None else quietest_corner(boxes, *shape, drawn.size)
     return Stamp(pattern(mark, *shape), marked, drawn, corner)
 
 
