@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clearswap.core.align import (
     MEAN_FACE,
     MESH_TO_68,
-    STEADY,
+    STABLE,
     Points,
     align,
     face_matrix,
@@ -36,7 +36,7 @@ def similarity(angle: float, scale: float, right: float, down: float) -> np.ndar
 def mean_face_68() -> Points:
     """68 landmarks whose steady ones are the mean face's; the others must not matter."""
     points = np.full((68, 2), 1e6, np.float32)
-    points[STEADY] = MEAN_FACE
+    points[STABLE] = MEAN_FACE
     return points
 
 
@@ -89,8 +89,8 @@ def test_a_face_of_any_size_turn_and_place_is_brought_to_the_same_square(
     angle: float, scale: float, right: float, down: float
 ) -> None:
     face = transform(mean_face_68(), similarity(angle, scale, right, down))
-    home = transform(face, face_matrix(face, 256))[STEADY]
-    assert np.allclose(home, transform(mean_face_68(), face_matrix(mean_face_68(), 256))[STEADY], atol=0.05)
+    home = transform(face, face_matrix(face, 256))[STABLE]
+    assert np.allclose(home, transform(mean_face_68(), face_matrix(mean_face_68(), 256))[STABLE], atol=0.05)
 
 
 def test_the_mesh_s_468_points_stand_for_the_usual_68() -> None:

@@ -100,9 +100,9 @@ def face(x: float, y: float, width: float) -> np.ndarray:
     angles = random.uniform(0, 2 * np.pi, 468)
     radius = np.sqrt(random.uniform(0, 1, 468))
     points = np.stack([np.cos(angles) * radius * width / 2, np.sin(angles) * radius * width * 0.65], 1)
-    from clearswap.core.align import MEAN_FACE, MESH_TO_68, STEADY
+    from clearswap.core.align import MEAN_FACE, MESH_TO_68, STABLE
 
-    points[MESH_TO_68[STEADY]] = (MEAN_FACE - 0.5) * width * 0.8
+    points[MESH_TO_68[STABLE]] = (MEAN_FACE - 0.5) * width * 0.8
     return (points + (x, y)).astype(np.float32)
 
 

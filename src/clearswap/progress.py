@@ -11,7 +11,7 @@ class Progress:
     """One report from a running verb.
 
     `stage` names what is being done ("extract alice.mp4"), `done` counts finished units out of `total`
-    (None where it is not known), `values` holds figures to show beside the bar (losses, images/s),
+    (None where it is not known), `values` holds figures to show next to the bar (losses, images/s),
     and `note`, when set, is a line worth keeping on the screen.
     """
 

@@ -112,7 +112,7 @@ class CheckResult:
             yield f"mark         not looked for: {self.trouble}"
 
     def to_json(self) -> dict[str, Any]:
-        """The same for machines. The mark's bits are four hexadecimal digits, as in the credentials."""
+        """The verdict as JSON values. The mark's bits are four hexadecimal digits, as in the credentials."""
         found = self.mark
         mark = None if found is None else {"marked": found.marked, "bits": None, "confidence": found.confidence}
         if mark and found and found.marked:

@@ -77,7 +77,7 @@ def evaluate(
         output: Folder for evaluation.json and report.html.
         truth: The right answer, frame by frame, where there is one.
         identity: Face set of the person whose face was put in; needed without a truth.
-        labels: Where something covers the face (.npz); CLIP.labels.npz beside the truth or the video when left out.
+        labels: Where something covers the face (.npz); CLIP.labels.npz next to the truth or the video when left out.
         config: How the swap is measured.
         tracking: How faces are found and followed.
         on_progress: Called after each frame.

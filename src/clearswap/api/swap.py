@@ -47,7 +47,7 @@ class Work:
         self.model = folder / "model"
 
 
-def work_beside(output: Path) -> Work:
+def work_next_to(output: Path) -> Work:
     """The folders of a swap into `output`, when no other place was given."""
     return Work(output.with_name(f"{output.stem}-work"))
 
@@ -96,7 +96,7 @@ def swap(
     credentials.require_signable(output)
     require_container(output, EncodeConfig())
     require_label(label)
-    folders = Work(Path(work)) if work is not None else work_beside(output)
+    folders = Work(Path(work)) if work is not None else work_next_to(output)
     with output_errors(folders.folder):
         if folders.folder.is_file():
             raise OutputError(f"{folders.folder} is a file; give another working folder.")

@@ -88,10 +88,10 @@ def train(
 
 def swap(call: Call) -> None:
     """Ask what there is to ask, then do everything."""
-    from clearswap.api.swap import Work, work_beside
+    from clearswap.api.swap import Work, work_next_to
 
     work, output = call.arguments.get("work"), call.arguments["output"]
-    folders = Work(work) if work is not None else work_beside(output)
+    folders = Work(work) if work is not None else work_next_to(output)
     for side, faces in folders.sets.items():
         _ask_basis(call, side, call.arguments[side], faces)
     if (minutes := call.arguments["training"].minutes) is not None:

@@ -31,7 +31,7 @@ MESH_TO_68 = np.array(
 
 # Landmarks 17..48 and 54 (brows, nose, eyes, mouth corners) of the mean face. Jaw and lips are left out: they
 # move with speech. Coordinates: dlib, image_transforms/interpolation.h (Boost licence).
-STEADY = np.array([*range(17, 49), 54])
+STABLE = np.array([*range(17, 49), 54])
 MEAN_FACE = np.array(
     [(0.000213256, 0.106454), (0.0752622, 0.038915), (0.18113, 0.0187482), (0.29077, 0.0344891)]
     + [(0.393397, 0.0773906), (0.586856, 0.0773906), (0.689483, 0.0344891), (0.799124, 0.0187482)]
@@ -50,10 +50,9 @@ WHOLE_FACE_SIDE = 2.0 * (0.40 * 2**0.5 + 0.5)  # 2.13137: padding 0.40 on the ha
 
 
 def umeyama(points: NDArray[np.floating], goal: NDArray[np.floating]) -> Matrix:
-    """The similarity that brings `points` nearest to `goal`, both (N, 2), in the least-squares sense.
+    """The similarity that brings `points` nearest to `goal`, both (N, 2), in the least-squares sense; never mirrors.
 
-    Source: S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
-    PAMI 1991. Never mirrors. Returns a (2, 3) matrix.
+    Source: S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991.
     """
     centre, goal_centre = points.mean(0), goal.mean(0)
     spread, goal_spread = points - centre, goal - goal_centre
@@ -72,18 +71,16 @@ def face_matrix(landmarks: Points, size: int, coverage: float = 1.0, drop: float
     """
     usual = landmarks if len(landmarks) == 68 else landmarks[MESH_TO_68]
     corner = WHOLE_FACE_CENTRE - WHOLE_FACE_SIDE / 2
-    matrix = umeyama(usual[STEADY].astype(np.float64), (MEAN_FACE - corner) * (size / WHOLE_FACE_SIDE))
+    matrix = umeyama(usual[STABLE].astype(np.float64), (MEAN_FACE - corner) * (size / WHOLE_FACE_SIDE))
     return zoomed(matrix, size, size, coverage, drop)
 
 
 def zoomed(matrix: Matrix, size: int, new_size: int, coverage: float = 1.0, drop: float = 0.0) -> Matrix:
     """The matrix of a part of a square of side `size`, drawn `new_size` pixels wide: the middle `coverage`
     (0..1] of it, moved down by `drop` (a share of the whole square).
-
-    Pixel centres are at whole numbers, hence the half pixels.
     """
     scale = new_size / (size * coverage)
-    shift = (new_size - size * scale) / 2 + (scale - 1) / 2
+    shift = (new_size - size * scale) / 2 + (scale - 1) / 2  # pixel centres are at whole numbers
     return matrix * scale + np.array([[0, 0, shift], [0, 0, shift - drop * size * scale]])
 
 

@@ -4,11 +4,9 @@ Each face is turned, scaled, shifted and mirrored a little at random; that is th
 face, pulled out of shape by a random 5x5 grid ("random warp"). Asked to undo the warp, the network has to learn what a
 face is instead of copying pixels, and a face of the other person is to it just one more warped face.
 
-The modern networks get more: the light of the other person's pictures (`mix_light`), and things held before the face
-(`occlude`), so that they learn what is face and what is in front of it.
-
-All random numbers of a batch are drawn first (`sample_random`), so that each of several processes can take its part of
-one and the same batch.
+The modern network gets more: the light of the other person's pictures (`mix_light`), and things held before the face
+(`occlude`), so that it learns what is face and what is in front of it. All random numbers of a batch are drawn first
+(`sample_random`), so that each of several processes can take its part of one and the same batch.
 """
 
 from __future__ import annotations
@@ -111,8 +109,7 @@ def augment(faces: Tensor, draws: RandomDraws, model: ModelConfig, config: Augme
 
 def framed(faces: Tensor, model: ModelConfig) -> Tensor:
     """The part that the model sees of aligned faces (B, C, R, R), unchanged: (B, C, S, S). For previews."""
-    one = torch.ones(len(faces), device=faces.device)
-    shift = torch.zeros(len(faces), 2, device=faces.device)
+    one, shift = faces.new_ones(len(faces)), faces.new_zeros(len(faces), 2)
     return _sample(faces, _grid(model.coverage * one, 0 * one, one, shift, model))
 
 

@@ -1,9 +1,8 @@
 """Blend: put the swapped square back into its frame, touching only the pixels that the face covers.
 
-Where place and colour are right, blur and grain still tell a swapped face from its frame. A camera out of focus or a
-head that moves blurs the face in the frame, and the network's patch is as sharp as ever; in a close-up the patch is the
-blurred one. And every camera's picture is grainy, and no network's is. So a patch is first made as sharp as the face
-that it replaces (`match_sharpness`), and gets the frame's grain as it is laid in (`paste`).
+Where place and colour are right, blur and grain still tell a swapped face from its frame: a head that moves is blurred
+in the frame, in a close-up the patch is, and every camera's picture is grainy, and no network's. So a patch is first
+made as sharp as the face that it replaces (`match_sharpness`), and gets the frame's grain as it is laid in (`paste`).
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def transfer_colour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, st
 
 
 def _transport(own: Tensor, goal: Tensor) -> Tensor:
-    """The matrix (B, 3, 3) that turns one covariance (B, 9) into the other and moves colours least: the linear
-    Monge-Kantorovich transport (Pitié and Kokaram 2007).
+    """The linear Monge-Kantorovich transport (B, 3, 3): it turns one covariance (B, 9) into the other and moves
+    colours least (Pitié and Kokaram 2007).
     """
     little = 1e-2 * torch.eye(3).to(own)
     one, other = (x.view(-1, 3, 3) + little for x in (own, goal))

@@ -46,10 +46,7 @@ def mirrored(expressions: Expressions) -> Expressions:
 
 
 def centred(expressions: Expressions) -> tuple[Expressions, Expressions]:
-    """The measures (N, MEASURES) of one person's faces and of their mirror images, less that person's own average.
-
-    How thick someone's lips are is not what they do.
-    """
+    """The measures (N, MEASURES) of one person's faces and of their mirror images, less that person's own average."""
     other = mirrored(expressions)
-    mean = (expressions.mean(0) + other.mean(0)) / 2
+    mean = (expressions.mean(0) + other.mean(0)) / 2  # how thick someone's lips are is not what they do
     return expressions - mean, other - mean

@@ -56,14 +56,11 @@ def only_face(face: Frame, landmarks: Points) -> Frame:
 
 
 def face_mask(landmarks: Points, size: int, config: MaskConfig) -> NDArray[np.float32]:
-    """The feathered mask (size, size), 0..1, of the face whose `landmarks` are in pixels of the square.
-
-    The distance of a pixel to the hull's edge decides its weight.
-    """
+    """The feathered mask (size, size), 0..1, of the face whose `landmarks` are in pixels of the square."""
     area = hull(landmarks, size)
     area[[0, -1]] = 0  # a hull that leaves the square must still fade out inside it
     area[:, [0, -1]] = 0
-    depth = cv2.distanceTransform(area, cv2.DIST_L2, cv2.DIST_MASK_5) / size
+    depth = cv2.distanceTransform(area, cv2.DIST_L2, cv2.DIST_MASK_5) / size  # how far inside the hull a pixel lies
     ramp = np.clip((depth - config.shrink) / max(config.feather, 1e-6), 0, 1)
     return _smoothstep(ramp.astype(np.float32))
 

@@ -6,14 +6,12 @@ Trained to give back each person's own faces, the shared encoder can only note w
 expression, light), and each decoder adds the person. Swapping is then: encode A's face, decode it with B's decoder.
 (The "deepfakes" autoencoder, 2017.)
 
-There are two of them. `classic` is that autoencoder, layer for layer as everybody knows it, for study and to measure
-others by. All other presets are sizes of a `modern` one, made of the arithmetic that processors are good at:
+The preset `classic` is that autoencoder, layer for layer as everybody knows it, for study and to measure others by.
+All other presets are sizes of a modern one, which computes nothing at full size, where most of the time would go:
+pictures are folded to a quarter of their side (`PixelUnshuffle`) and unfolded at the end.
 
     aligned -> ModernEncoder -> latent (B, L) -> LatentNorm -> common layers -> decoder -> patch (B, 3, S, S)
                           \-> feature maps -> MaskHead -> where the aligned square shows face (B, 1, S, S)
-
-It computes nothing at full size, where most of the time would go: pictures are folded to a quarter of their side
-(`PixelUnshuffle`) and unfolded at the end.
 """
 
 from __future__ import annotations
@@ -47,9 +45,7 @@ class ModelConfig:
         learning_rate: Of Adam (classic) or AdamW (modern).
         batch: Faces of each person in one step.
         first_batch: Faces of each person in the first steps, where fewer are enough; doubled every `doubling` steps
-            until they are `batch`. None: `batch` from the beginning. `lite` comes to an error of 0.0535 (presenter
-            and woman) with 1,800 faces when it begins with 4 of them, with 3,500 in batches of 16. Where 4 stay for
-            500 steps, what comes after is worse (demo pair).
+            until they are `batch`. None: `batch` from the beginning.
         doubling: Steps after which the first batches double.
         width: Channels of the modern network, in multiples of those of `lite`.
         latent: Numbers that describe a face to the modern network, besides its expression (`core/expression.py`).
@@ -95,7 +91,7 @@ class ModelConfig:
 
 @dataclass
 class Counters:
-    """How far the training of a model has come, all runs together."""
+    """How far the training of a model has come, all runs together; saved with its weights."""
 
     iteration: int = 0
     seconds: float = 0.0
@@ -107,7 +103,8 @@ class Counters:
 _CLASSIC = ModelConfig(
     "classic", "classic", size=64, coverage=0.75, drop=0.05, only_face=False, learning_rate=5e-5, batch=64
 )
-# Learns on a 2-core CPU in minutes.
+# Learns on a 2-core CPU in minutes: to an error of 0.0535 (presenter and woman) with 1,800 faces when its first batches
+# are of 4, with 3,500 in batches of 16. Where 4 stay for 500 steps, what comes after is worse (demo pair).
 _LITE = ModelConfig(
     "lite",
     "modern",
@@ -166,7 +163,7 @@ def classic_decoder() -> nn.Sequential:
     )
 
 
-# From here to `MaskHead`: the modern network's layers.
+# The modern network's layers, up to `MaskHead`.
 FOLD = 4  # pixels of a picture's side that become channels
 COMMON = 8  # layers at the beginning of a decoder that both persons share: up to maps of twice the smallest side
 _SMALLEST = 8  # the side of the smallest feature maps is at most this
@@ -371,20 +368,15 @@ class ModernNet(SwapNet):
 
         `noise`: (B, `ModelConfig.latent`) for each batch, normally distributed; in training only.
         """
+        count = len(pairs)
         latents: Tensor
         latents, maps = self.encoder(torch.cat(faces))
-        expressions, others = latents[:, :MEASURES], latents[:, MEASURES:]
-        normal: list[Tensor] = []
-        for i, (part, (seen, _)) in enumerate(zip(others.chunk(len(pairs)), pairs, strict=True)):
-            norm = self.level_a if seen == "a" else self.level_b
-            normal.append(norm(part, noise[i] if noise else None))
+        expressions, others = latents[:, :MEASURES], latents[:, MEASURES:].chunk(count)
+        norms = [self.level_a if seen == "a" else self.level_b for seen, _ in pairs]
+        normal = [norm(x, extra) for norm, x, extra in zip(norms, others, noise or [None] * count, strict=True)]
         common: Tensor = self.common(torch.cat([expressions, torch.cat(normal)], 1))
-        masks: Tensor = self.mask(maps)
-        parts = (x.chunk(len(pairs)) for x in (common, masks, expressions))
-        return [
-            Drawn(self._decoder(drawn)(part), mask, expression)
-            for part, mask, expression, (_, drawn) in zip(*parts, pairs, strict=True)
-        ]
+        patches = [self._decoder(drawn)(x) for x, (_, drawn) in zip(common.chunk(count), pairs, strict=True)]
+        return list(map(Drawn, patches, self.mask(maps).chunk(count), expressions.chunk(count)))
 
 
 class ReconstructBoth(nn.Module):

@@ -3,7 +3,7 @@
 The first half of this file is about who signs: a key and a certificate that Clearswap makes at first use, or people's
 own. A self-made certificate proves that a file is as Clearswap wrote it, not who ran Clearswap. The second half writes
 the statement into a file and signs it. Signing comes last, when the file is complete, because any later change of a
-byte shows. A kind of file that cannot carry credentials gets them in a `.c2pa` file beside it.
+byte shows. A kind of file that cannot carry credentials gets them in a `.c2pa` file next to it.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ def require_signable(output: Path) -> None:
 
 
 def has_sidecar(output: Path) -> bool:
-    """Whether the credentials of a file of this name lie beside it."""
+    """Whether the credentials of a file of this name lie next to it."""
     return _KINDS[output.suffix.lower()] == OTHER
 
 

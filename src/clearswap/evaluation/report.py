@@ -71,7 +71,7 @@ def write_json(path: Path, page: ReportPage) -> None:
 
 
 def write_report(path: Path, page: ReportPage, *, worst: int) -> None:
-    """Write the HTML file, which needs nothing beside it, with so many of the worst frames. Raises `OutputError`."""
+    """Write the HTML file, complete in itself, with so many of the worst frames. Raises `OutputError`."""
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         resources.files("clearswap.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     )
