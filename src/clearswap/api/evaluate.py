@@ -67,7 +67,7 @@ def evaluate(
     """Measure how good a swap is: a table, evaluation.json, and a report with plots and the worst frames.
 
     The truth is a clip of the identity person doing in every frame what the person in the video does, as the synthetic
-    people do. Beside the swap stand lines whose meaning is known: the frames unswapped, the identity's average face as
+    people do. Next to the swap stand lines whose meaning is known: the frames unswapped, the identity's average face as
     a still (baseline), and, with a truth, the identity's own frame in the video's place (oracle), which is all that a
     perfect network could reach.
 
