@@ -233,13 +233,12 @@ def test_a_model_with_a_damaged_record_is_damaged(model: Path, tmp_path: Path, s
         model_consent(tmp_path)
 
 
-def test_names_and_notes_are_public_only_where_asked_for() -> None:
+def test_names_are_public_only_where_asked_for_and_notes_never() -> None:
     consent = Consent("agreed", "Alice", "release in drawer 3", datetime.date(2026, 11, 3))
     open_to_all = {"basis": "agreed", "date": "2026-11-03"}
     assert public(consent) == open_to_all
     assert public(consent, name=True) == open_to_all | {"name": "Alice"}
-    assert public(consent, note=True) == open_to_all | {"note": "release in drawer 3"}
-    assert public(Consent("me"), name=True, note=True) == {"basis": "me"}
+    assert public(Consent("me"), name=True) == {"basis": "me"}
 
 
 # --- swap ------------------------------------------------------------------------------------------------

@@ -173,14 +173,10 @@ def model_consent(folder: Path) -> dict[str, Consent]:
         ) from error
 
 
-def public(consent: Consent, *, name: bool = False, note: bool = False) -> dict[str, str]:
-    """The part of a record that everybody may read, as text: the basis and its date; `name` and `note` if asked for."""
-    fields = {
-        "basis": consent.basis,
-        "name": consent.name if name else "",
-        "note": consent.note if note else "",
-        "date": consent.date.isoformat() if consent.date is not None else "",
-    }
+def public(consent: Consent, *, name: bool = False) -> dict[str, str]:
+    """The part of a record that everybody may read, as text: the basis, its date, and the `name` if asked for."""
+    date = consent.date.isoformat() if consent.date is not None else ""
+    fields = {"basis": consent.basis, "name": consent.name if name else "", "date": date}
     return {key: text for key, text in fields.items() if text}
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import c2pa
+import numpy as np
 import platformdirs
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -34,6 +35,7 @@ from clearswap.disclosure.consent import model_consent, public
 from clearswap.disclosure.credentials_reader import OFFLINE, OTHER, SWAP, kind_of, sidecar_of
 from clearswap.errors import OptionError, OutputError
 from clearswap.media.atomic import atomic_file, output_errors
+from clearswap.media.files import encode_picture
 from clearswap.training import checkpoint
 
 _C2PA_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # the key usage that C2PA readers look for
@@ -47,10 +49,6 @@ _ALGORITHMS = {  # by the key's curve or class
     "Ed25519PrivateKey": c2pa.C2paSigningAlg.ED25519,
     "RSAPrivateKey": c2pa.C2paSigningAlg.PS256,
 }
-_ONE_PIXEL = bytes.fromhex(  # a PNG, to try a signature on
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
-    "0000000a49444154081d6360000000020001cfc835e50000000049454e44ae426082"
-)
 
 
 @dataclass(frozen=True)
@@ -109,10 +107,11 @@ def load_signer(config: SignConfig = SignConfig(), *, folder: Path | None = None
         advice = f"delete {key} to have a new pair made"
     private, algorithm, certificates = _read_pair(key, chain, advice)
     signer = Signer(private, "".join(map(_pem, certificates)), algorithm, _pem(certificates[-1]))
+    pixel = encode_picture(np.zeros((1, 1, 3), np.uint8), ".png")
     try:
         with signer.open() as signing, c2pa.Builder({"title": "trial"}) as builder:
             builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CREATION)
-            builder.sign(signing, "image/png", io.BytesIO(_ONE_PIXEL), io.BytesIO())
+            builder.sign(signing, "image/png", io.BytesIO(pixel), io.BytesIO())
     except c2pa.C2paError as error:
         start, end = certificates[0].not_valid_before_utc, certificates[0].not_valid_after_utc
         raise OutputError(
@@ -156,24 +155,15 @@ def make_pair(lifetime: dt.timedelta = _LIFETIME) -> tuple[str, list[x509.Certif
 
     The root is there because C2PA does not want certificates that are signed by themselves.
     """
-    root_key = ec.generate_private_key(ec.SECP256R1())
-    key = ec.generate_private_key(ec.SECP256R1())
-    root_name, name = _name("Clearswap local root"), _name("Clearswap local signer")
-    signing = x509.ExtendedKeyUsage([_C2PA_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION])
-    leaf = _certificate(name, key, root_name, root_key, lifetime).add_extension(signing, critical=False)
-    root = _certificate(root_name, root_key, root_name, root_key, lifetime)
-    return _private(key), [leaf.sign(root_key, hashes.SHA256()), root.sign(root_key, hashes.SHA256())]
+    key, root_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    return _private(key), [_certificate(one, root_key, lifetime) for one in (key, root_key)]
 
 
 def _certificate(
-    name: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    lifetime: dt.timedelta,
-) -> x509.CertificateBuilder:
-    is_root, public_key = name == issuer, key.public_key()
-    now = dt.datetime.now(dt.UTC)
+    key: ec.EllipticCurvePrivateKey, root_key: ec.EllipticCurvePrivateKey, lifetime: dt.timedelta
+) -> x509.Certificate:
+    """A certificate for `key`, signed by the root; it is the root's own where both keys are one."""
+    is_root, now = key is root_key, dt.datetime.now(dt.UTC)
     usage = x509.KeyUsage(
         digital_signature=not is_root,
         key_cert_sign=is_root,
@@ -185,22 +175,27 @@ def _certificate(
         encipher_only=False,
         decipher_only=False,
     )
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    return (
-        x509.CertificateBuilder(issuer, name, public_key, x509.random_serial_number())
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
+    builder = (
+        x509.CertificateBuilder(_name("root"), _name("root" if is_root else "signer"), key.public_key())
+        .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(identifier, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(issuer, critical=False)
     )
+    if not is_root:
+        signing = x509.ExtendedKeyUsage([_C2PA_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        builder = builder.add_extension(signing, critical=False)
+    return builder.sign(root_key, hashes.SHA256())
 
 
-def _name(common: str) -> x509.Name:
+def _name(role: str) -> x509.Name:
     # Readers show the organisation, so it must be there. It names no one.
     organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Clearswap, self-signed")
-    return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, f"Clearswap local {role}")])
 
 
 def _read_pair(
@@ -267,20 +262,8 @@ _MEMORY = {
     "merkle_tree_max_proofs": 0,
 }
 _BUFFER = 1 << 18  # c2pa copies 8 kB at a time; with this much it took 0.6 s of CPU for 225 MB, 0.8 without
-_KINDS = {
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".mov": "video/quicktime",
-    ".avi": "video/avi",
-    ".mkv": OTHER,
-    ".webm": OTHER,
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
+_EMBED = (".mp4", ".m4v", ".mov", ".avi", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # carry their credentials
+_SIDECAR = (".mkv", ".webm")
 
 
 @dataclass(frozen=True)
@@ -326,7 +309,7 @@ def require_signable(output: Path) -> None:
     """Raise `OutputError`, before any work is done, for a kind of file that cannot have credentials, and where another
     file's credentials lie in the place where its own would.
     """
-    if output.suffix.lower() not in _KINDS:
+    if output.suffix.lower() not in (*_EMBED, *_SIDECAR):
         kinds = "a video as .mp4, .mov or .mkv, a picture as .png or .jpg"
         raise OutputError(f"{output} cannot carry Content Credentials, which every output must have; write {kinds}.")
     sidecar = sidecar_of(output)
@@ -336,7 +319,7 @@ def require_signable(output: Path) -> None:
 
 def has_sidecar(output: Path) -> bool:
     """Whether the credentials of a file of this name lie next to it."""
-    return _KINDS[output.suffix.lower()] == OTHER
+    return output.suffix.lower() in _SIDECAR
 
 
 @contextmanager
@@ -375,7 +358,7 @@ def sign(unsigned: Path, signed: Path, original: Path, signer: Signer, statement
     }
     about = {"title": "face swap", "assertions": [{"label": SWAP, "kind": "Json", "data": statement.to_json()}]}
     context = c2pa.Context.from_dict(settings)
-    kind = _KINDS[signed.suffix.lower()]
+    kind = OTHER if has_sidecar(signed) else signed.suffix.lower()[1:]  # C2PA knows kinds by their suffix, too
     try:
         with signer.open() as signing, c2pa.Builder(about, context) as builder:
             builder.add_action(edited)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -197,12 +197,9 @@ class MarkReading:
     scale: float
 
 
-@dataclass(frozen=True)
-class _Look:
-    """A lattice (2, 2), and the shift of the mark in tiles (2,)."""
-
-    lattice: NDArray[np.float64]
-    shift: NDArray[np.float64]
+class _Look(NamedTuple):
+    lattice: NDArray[np.float64]  # (2, 2)
+    shift: NDArray[np.float64]  # (2,): of the mark, in tiles
 
 
 def read(frames: Iterable[Frame]) -> MarkReading:
@@ -226,7 +223,7 @@ def read(frames: Iterable[Frame]) -> MarkReading:
     if reading.marked or not by_long:
         return reading
     other = _best(_spectrum(by_long), lattices)
-    return max(reading, replace(other, scale=other.scale * ratio), key=lambda one: one.score)
+    return max(reading, replace(other, scale=other.scale * ratio), key=lambda reading: reading.score)
 
 
 def read_untouched(frames: Iterable[Frame]) -> MarkReading:
@@ -240,8 +237,8 @@ def read_untouched(frames: Iterable[Frame]) -> MarkReading:
 
 def _best(spectrum: Spectrum, lattices: Lattices) -> MarkReading:
     """The best reading of a spectrum, looked at through some lattices."""
-    looks = _search(spectrum, lattices)
-    return max((_reading(spectrum, _climb(spectrum, look)) for look in looks), key=lambda one: one.score)
+    looks = [_climb(spectrum, look) for look in _search(spectrum, lattices)]
+    return max((_reading(spectrum, look) for look in looks), key=lambda reading: reading.score)
 
 
 def _normal_size(frame: Frame, side: int) -> NDArray[np.uint8]:

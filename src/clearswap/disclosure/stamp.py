@@ -30,6 +30,7 @@ Corner: TypeAlias = Literal["bottom right", "bottom left", "top right", "top lef
 
 TEXT = "AI face swap"
 _LONGEST = 60  # characters
+_JOINING = {"Mn", "Mc", "Cf"}  # Unicode's categories of marks and joiners
 _NO_LETTERS = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of control characters, halves of pairs, ends of lines
 _FONT = "mpl-data/fonts/ttf/DejaVuSans-Bold.ttf"  # comes with matplotlib, which draws the plots
 _SHARE = 0.024  # of the frame's shorter side: the letters' size
@@ -70,7 +71,7 @@ class LabelConfig:
 
     @property
     def text(self) -> str:
-        """The text with letters and their accents in one."""
+        """The label's text, with letters and their accents in one."""
         return unicodedata.normalize("NFC", self.label_text.strip())
 
     def font(self, size: float) -> ImageFont.FreeTypeFont:
@@ -100,9 +101,8 @@ def require_label(config: LabelConfig) -> None:
             f"The font {Path(file).name} has no {' '.join(list(lacking)[:8])}, which the label's text needs; give "
             "a font file that has them."
         )
-    right_to_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
-    joined = any(unicodedata.category(c) in ("Mn", "Mc", "Cf") for c in text)
-    if (right_to_left or joined) and not features.check("raqm"):
+    special = [c for c in text if unicodedata.bidirectional(c) in ("R", "AL") or unicodedata.category(c) in _JOINING]
+    if special and not features.check("raqm"):
         raise OptionError(
             "The label's text has letters that are written from right to left or joined, for which Pillow needs the "
             "library FriBiDi; install it (libfribidi0, fribidi), or give another text."
@@ -176,7 +176,8 @@ def place(height: int, width: int, size: tuple[int, int], corner: Corner) -> tup
     (high, wide), gap = size, margin(height, width)
     left = gap if corner.endswith("left") else width - gap - wide
     top = gap if corner.startswith("top") else height - gap - high
-    left, top = max(0, min(left, width - wide)), max(0, min(top, height - high))
+    left = max(0, min(left, width - wide))
+    top = max(0, min(top, height - high))
     return left, top, left + wide, top + high
 
 
