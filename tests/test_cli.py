@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import clearswap
+from clearswap.cli.commands import Call
 from clearswap.faces import face_models
 from clearswap.faces.faceset import read_index
 from clearswap.media.video import probe
@@ -117,6 +118,24 @@ def test_a_wrong_option_is_refused_with_a_suggestion(
     done = cli(*arguments)
     assert words in done.sentence()
     assert left_behind(tmp_path) == []
+
+
+def test_options_become_the_verbs_configs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    def swap(a: Path, b: Path, output: Path, **arguments: object) -> str:
+        given.update(arguments, paths=(a, b, output))
+        return "done"
+
+    monkeypatch.setattr(Call, "__call__", lambda call: swap(**call.arguments))
+    options = ("--no-label", "--label-text", "made", "--iterations", "5", "--min-size", "64")
+    assert cli("swap", "a.mp4", "b.mp4", "-o", "c.mp4", *options).out == "c.mp4: done\n"
+    assert given["paths"] == (Path("a.mp4"), Path("b.mp4"), Path("c.mp4"))
+    assert given["label"] == clearswap.LabelConfig(label=False, label_text="made")
+    assert given["training"] == clearswap.TrainConfig(iterations=5)  # and not ten minutes at most, too
+    assert given["tracking"] == clearswap.TrackConfig(min_size=64)
+    assert cli("swap", "a.mp4", "b.mp4", "-o", "c.mp4").out.startswith("training for 10 minutes (")
+    assert given["training"] == clearswap.TrainConfig(minutes=10)
 
 
 def test_help_and_extract_start_without_torch(tmp_path: Path) -> None:
