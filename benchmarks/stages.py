@@ -57,7 +57,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("mask", "core.swap", "face_mask"),
         ("network", "core.network", "SwapNet.forward"),
         ("whose face", "faces.first_pass", "Recogniser.__call__"),
-        ("smooth", "faces.tracks", "Faces.landmarks"),
+        ("smooth", "faces.tracker", "Faces.landmarks"),
         ("colour", "core.swap", "colour_stats"),
         ("colour", "core.swap", "transfer_colour"),
         ("sharpness", "core.swap", "match_sharpness"),

@@ -23,9 +23,8 @@ import clearswap
 from clearswap.cli.main import main
 from clearswap.core.network import PRESETS
 from clearswap.core.train_step import start_training
-from clearswap.faces.embedding import Embedding
 from clearswap.faces.faceset import read_index, spread, write_index
-from clearswap.faces.selection import average, embeddings
+from clearswap.faces.selection import Embedding, average, embeddings
 from clearswap.training import checkpoint
 from makers import Ran
 

@@ -256,10 +256,10 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def test_kinds_are_told_by_content(tmp_path: Path) -> None:
-    kinds = {name: credentials_reader.kind_of(make(tmp_path / name)) for name in KINDS}
+    kinds = {name: credentials.kind_of(make(tmp_path / name)) for name in KINDS}
     assert kinds["clip.mp4"] == kinds["clip.mov"] == "video/mp4"
-    assert kinds["clip.mkv"] == credentials_reader.OTHER
+    assert kinds["clip.mkv"] == credentials.OTHER
     assert len({kind for one, kind in kinds.items() if one != "clip.mov"}) == len(KINDS) - 1
     (tmp_path / "empty").write_bytes(b"")
-    assert credentials_reader.kind_of(tmp_path / "empty") == credentials_reader.OTHER
+    assert credentials.kind_of(tmp_path / "empty") == credentials.OTHER
     assert credentials_reader.read(tmp_path / "empty").state == "none"

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clearswap.errors import FaceModelsMissing
-from clearswap.faces.embedding import SIDE, Embedding, chip
+from clearswap.faces.selection import SIDE, Embedding, chip
 from clearswap.faces.tracker import TrackConfig, make_tracker
 from clearswap.media.video import read_frames
 from conftest import Footage
@@ -120,6 +120,6 @@ def test_weights_without_the_layers_are_a_sentence(tmp_path: Path, monkeypatch: 
     """The file's hash is checked before; this is for the reader of dlib's form itself."""
 
     (tmp_path / "other.dat").write_bytes(b"something else")
-    monkeypatch.setattr("clearswap.faces.embedding.find_weights", lambda _: tmp_path / "other.dat")
+    monkeypatch.setattr("clearswap.faces.selection.find_weights", lambda _: tmp_path / "other.dat")
     with pytest.raises(FaceModelsMissing, match="is damaged; run: clearswap models install"):
         Embedding()

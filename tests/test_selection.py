@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 import clearswap
 from clearswap.core.network import Side
 from clearswap.faces.selection import STRANGE, choose, person_distances, stretches
-from clearswap.faces.tracker import SceneCuts
-from clearswap.faces.tracks import Faces
+from clearswap.faces.tracker import Faces, SceneCuts
 from clearswap.media.files import read_picture
 from clearswap.media.video import read_frames
 from conftest import Footage

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clearswap.core.smoothing import SmoothConfig, smooth
-from clearswap.faces.tracker import Face
-from clearswap.faces.tracks import Faces, FacesWriter, read_faces
+from clearswap.faces.tracker import Face, Faces, FacesWriter, read_faces
 from clearswap.media.pipeline import windows
 
 FACE = np.random.default_rng(0).uniform(100, 300, (468, 2)).astype(np.float32)

@@ -23,16 +23,21 @@ from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import BlendConfig, NewFace, Swapper, drawer, smooth_faces
 from clearswap.disclosure import credentials
-from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer
-from clearswap.disclosure.credentials_reader import sidecar_of
+from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
 from clearswap.disclosure.stamp import LabelConfig, Stamp, make_stamp, mark_in, require_label
 from clearswap.errors import InputError, OutputError
 from clearswap.faces.first_pass import Finder, find_faces, make_finder
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
-from clearswap.faces.tracker import TrackConfig
-from clearswap.faces.tracks import Faces, FacesWriter, read_faces
-from clearswap.media.atomic import atomic_file
-from clearswap.media.files import encode_picture, is_picture, open_source, pair_outputs, read_alpha, read_source
+from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig, read_faces
+from clearswap.media.files import (
+    atomic_file,
+    encode_picture,
+    is_picture,
+    open_source,
+    pair_outputs,
+    read_alpha,
+    read_source,
+)
 from clearswap.media.pipeline import ahead, batched, map_ahead, windows
 from clearswap.media.video import TimeRange, VideoFrame, VideoInfo
 from clearswap.media.writer import (

@@ -17,8 +17,7 @@ from clearswap.errors import InputError, OptionError
 from clearswap.faces.face_models import load_face_finder
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, track
-from clearswap.media.atomic import atomic_folder
-from clearswap.media.files import Occluders, count_frames, encode_picture, list_inputs, read_source
+from clearswap.media.files import Occluders, atomic_folder, count_frames, encode_picture, list_inputs, read_source
 from clearswap.media.pipeline import ahead, map_ahead
 from clearswap.media.video import VideoFrame
 from clearswap.progress import OnProgress, Progress, silent

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clearswap.errors import ModelError
-from clearswap.media.atomic import atomic_file
+from clearswap.media.files import atomic_file
 from clearswap.training.log import PREVIEWS, read_history
 
 

@@ -27,8 +27,7 @@ from clearswap.errors import InputError, OutputError
 from clearswap.faces.first_pass import find_faces
 from clearswap.faces.pose import rough_pose
 from clearswap.faces.selection import Role, SelectConfig, choose, person_distances
-from clearswap.faces.tracker import TrackConfig
-from clearswap.faces.tracks import Faces, FacesWriter
+from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig
 from clearswap.media.files import encode_picture, is_picture
 from clearswap.media.video import TimeRange, VideoFrame, probe, read_frames
 from clearswap.progress import OnProgress, silent

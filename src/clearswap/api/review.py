@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import pixel_scale
-from clearswap.faces.embedding import Embedding
 from clearswap.faces.faceset import read_index, spread
 from clearswap.faces.pose import Gap, Poses, gap, mouth_opening, plot_poses, rough_pose, variety
-from clearswap.faces.selection import SAME, average, embeddings, strangers
+from clearswap.faces.selection import SAME, Embedding, average, embeddings, strangers
 from clearswap.progress import OnProgress, Progress, silent
 
 _FEW = 150  # faces; with 180 the demo's networks learn them by heart within minutes

@@ -28,8 +28,7 @@ from clearswap.errors import OutputError
 from clearswap.faces.faceset import INDEX
 from clearswap.faces.selection import SelectConfig
 from clearswap.faces.tracker import TrackConfig
-from clearswap.media.atomic import atomic_file, output_errors
-from clearswap.media.files import encode_picture, list_inputs
+from clearswap.media.files import atomic_file, encode_picture, list_inputs, output_errors
 from clearswap.media.video import probe, read_frames
 from clearswap.media.writer import EncodeConfig, require_container
 from clearswap.progress import OnProgress, Progress, silent

@@ -6,9 +6,10 @@ import inspect
 import json as json_format
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,8 +38,12 @@ class Call:
     arguments: dict[str, Any]
     console: Console = field(default_factory=Console)
 
-    def __call__(self, other_keys: Callable[[], str] = str) -> Any:
-        """Run the verb with progress on the console and, where it can be stopped, keys; see `keys_pressed`."""
+    @contextmanager
+    def ready(self, other_keys: Callable[[], str] = str) -> Generator[Callable[[], Any]]:
+        """Yield the verb with its arguments, progress on the console and, where it can be stopped, keys.
+
+        `other_keys`: see `keys_pressed`.
+        """
         taken = inspect.signature(self.verb).parameters
         callbacks: dict[str, Callable[..., Any]] = {}
         with ExitStack() as opened:
@@ -47,7 +52,12 @@ class Call:
                 callbacks |= {"stop": keys.stop, "pause": keys.paused}
             if "on_progress" in taken:
                 callbacks["on_progress"] = opened.enter_context(progress_bar(self.console))
-            return self.verb(**self.arguments, **callbacks)
+            yield partial(self.verb, **self.arguments, **callbacks)
+
+    def __call__(self) -> Any:
+        """Run the verb."""
+        with self.ready() as verb:
+            return verb()
 
     def say(self, text: object) -> None:
         """Print a line as it is."""
@@ -81,8 +91,9 @@ def train(
     if training.iterations is None and training.minutes is None:
         call.say("training until you press Q or Ctrl-C; P pauses")
     shows = leads and window and has_display()
-    with preview_window(model / "preview.jpg") if shows else nullcontext(str) as keys_in_window:
-        done = call(keys_in_window)
+    window_shown = preview_window(model / "preview.jpg") if shows else nullcontext(str)
+    with window_shown as keys_in_window, call.ready(keys_in_window) as verb:
+        done = verb()
     call.say(f"{model}: {done}")
 
 

@@ -143,7 +143,9 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of tags that it does not know in pictures
     errors = Console(stderr=True, soft_wrap=True)
     try:
-        _run(sys.argv[1:] if arguments is None else arguments, errors)
+        if (parsed := _parse(sys.argv[1:] if arguments is None else arguments, errors)) is not None:
+            run, call, own = parsed
+            run(call, **own)
     except ClearswapError as error:
         errors.print(f"clearswap: {error}", markup=False, highlight=False)
         sys.exit(2)
@@ -152,21 +154,25 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _run(arguments: Sequence[str], errors: Console) -> None:
+def _parse(arguments: Sequence[str], errors: Console) -> tuple[Callable[..., None], Call, dict[str, Any]] | None:
+    """What a command line asks for: what runs it, the verb's call, and what the first takes apart from that.
+
+    None where it asked for help or the version, which are printed.
+    """
     everything = "--help-all" in arguments
     arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
     name = next((argument for argument in arguments if not argument.startswith("-")), "")
     called, bound, _ = make_app([name], everything=everything).parse_args(arguments, error_console=errors)
     if called.__name__ != name:  # help or version
         called(*bound.args, **bound.kwargs)
-        return
+        return None
     command = COMMANDS[name]
     given = dict(bound.arguments)
     if "iterations" in given:
         given.setdefault("minutes", None)  # the minutes that a verb trains by itself are no second limit
     verb = _load(command.verb)
     own = {key: given.pop(key) for key in _own_parameters(command) if key in given}
-    command.run(Call(verb, _with_configs(verb, given)), **own)
+    return command.run, Call(verb, _with_configs(verb, given)), own
 
 
 def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = True) -> App:

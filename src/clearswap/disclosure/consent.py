@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 from clearswap.errors import FacesetError, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
-from clearswap.media.atomic import atomic_file
+from clearswap.media.files import atomic_file
 from clearswap.training import checkpoint
 
 FILE = "consent.toml"

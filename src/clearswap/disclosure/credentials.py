@@ -32,12 +32,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
 from clearswap.disclosure.consent import model_consent, public
-from clearswap.disclosure.credentials_reader import OFFLINE, OTHER, SWAP, kind_of, sidecar_of
 from clearswap.errors import OptionError, OutputError
-from clearswap.media.atomic import atomic_file, output_errors
-from clearswap.media.files import encode_picture
+from clearswap.media.files import atomic_file, encode_picture, output_errors
 from clearswap.training import checkpoint
 
+OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+SWAP = "org.clearswap.swap"  # the label of what Clearswap says of its own
+OTHER = "application/octet-stream"  # a kind that carries no credentials inside
 _C2PA_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # the key usage that C2PA readers look for
 # No time stamp is asked for, so readers judge a certificate by the day of reading, not of signing. What is signed shall
 # be good for nine years at least: a certificate lasts 30 years and is replaced nine years before its end.
@@ -303,6 +304,24 @@ def statement_of(models: Sequence[Path], *, names: bool = False) -> Statement:
     prints = [checkpoint.fingerprint(model) for model in models]
     also = tuple({"model": model, "consent": consent} for model, consent in zip(prints[1:], shown[1:], strict=True))
     return Statement(prints[0], checkpoint.mark_of(prints[0]), shown[0], also=also)
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file for the credentials of a file that cannot carry any: where C2PA's own tools look, too."""
+    return path.with_suffix(".c2pa")
+
+
+def kind_of(path: Path) -> str:
+    """The media type of a file by its first bytes, whatever its name; `OTHER` for what cannot carry credentials."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return "video/mp4"  # the same boxes as QuickTime's
+    riff = {b"AVI ": "video/avi", b"WEBP": "image/webp"}
+    if head[:4] == b"RIFF":
+        return riff.get(head[8:12], OTHER)
+    kinds = {b"GIF8": "image/gif", b"\x89PNG": "image/png", b"II*\0": "image/tiff", b"MM\0*": "image/tiff"}
+    return "image/jpeg" if head[:3] == b"\xff\xd8\xff" else kinds.get(head[:4], OTHER)
 
 
 def require_signable(output: Path) -> None:

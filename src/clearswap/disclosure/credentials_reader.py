@@ -10,10 +10,9 @@ from typing import Any, Literal, TypeAlias, cast
 
 import c2pa
 
+from clearswap.disclosure.credentials import OFFLINE, OTHER, SWAP, kind_of, sidecar_of
+
 State: TypeAlias = Literal["trusted", "valid", "expired", "altered", "broken", "none"]
-OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
-SWAP = "org.clearswap.swap"  # the label of what Clearswap says of its own
-OTHER = "application/octet-stream"  # a kind that carries no credentials inside
 _MADE_BY_AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 _UNTRUSTED = "signingCredential.untrusted"
 _EXPIRED = frozenset({"signingCredential.expired", "claimSignature.outsideValidity"})
@@ -57,24 +56,6 @@ class Provenance:
     swap: Mapping[str, Any] | None = None
     parents: tuple[Parent, ...] = ()
     sidecar: Path | None = None
-
-
-def sidecar_of(path: Path) -> Path:
-    """The file for the credentials of a file that cannot carry any: where C2PA's own tools look, too."""
-    return path.with_suffix(".c2pa")
-
-
-def kind_of(path: Path) -> str:
-    """The media type of a file by its first bytes, whatever its name; `OTHER` for what cannot carry credentials."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return "video/mp4"  # the same boxes as QuickTime's
-    riff = {b"AVI ": "video/avi", b"WEBP": "image/webp"}
-    if head[:4] == b"RIFF":
-        return riff.get(head[8:12], OTHER)
-    kinds = {b"GIF8": "image/gif", b"\x89PNG": "image/png", b"II*\0": "image/tiff", b"MM\0*": "image/tiff"}
-    return "image/jpeg" if head[:3] == b"\xff\xd8\xff" else kinds.get(head[:4], OTHER)
 
 
 def read(path: Path, roots: str = "") -> Provenance:

@@ -22,8 +22,7 @@ import matplotlib.pyplot as plt
 
 from clearswap.evaluation.motion import FEATURES
 from clearswap.evaluation.scores import RESULT, TRUTH, UNSWAPPED, ClipScores, Metric, Samples
-from clearswap.media.atomic import atomic_file
-from clearswap.media.files import encode_picture
+from clearswap.media.files import atomic_file, encode_picture
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ from clearswap.evaluation.scores import (
     Samples,
     as_tensor,
 )
-from clearswap.faces.embedding import Embedding, chip
 from clearswap.faces.face_models import Detector, Iris, Mesh
 from clearswap.faces.faceset import read_face, read_index
+from clearswap.faces.selection import Embedding, chip
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow
 from clearswap.media.files import Occluders
 from clearswap.media.pipeline import ahead

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Matrix, Points, invert, transform
 from clearswap.errors import FaceModelsMissing
-from clearswap.media.atomic import atomic_file
+from clearswap.media.files import atomic_file
 
 REQUIREMENTS = Path(__file__).with_name("face_models.txt")
 INSTALL = "clearswap models install"

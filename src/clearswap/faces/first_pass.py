@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
-from clearswap.faces.embedding import Embedding, chip
-from clearswap.faces.selection import Role, SelectConfig, WhichFaces
-from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow, make_tracker
-from clearswap.faces.tracks import FacesWriter
+from clearswap.faces.selection import Embedding, Role, SelectConfig, WhichFaces, chip
+from clearswap.faces.tracker import Face, FacesWriter, TrackConfig, Tracker, follow, make_tracker
 from clearswap.media.files import read_picture
 from clearswap.media.video import VideoFrame
 from clearswap.progress import OnProgress, Progress

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clearswap.core.align import Points
-from clearswap.media.atomic import atomic_file
+from clearswap.media.files import atomic_file
 
 Poses = NDArray[np.float64]  # (N, 2): yaw and pitch in degrees, + to the picture's right and up
 

@@ -25,7 +25,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from clearswap.errors import InputError, OptionError, OutputError
-from clearswap.media.atomic import atomic_file
+from clearswap.media.files import atomic_file
 from clearswap.media.remux import Remuxer
 from clearswap.media.video import TimeRange, VideoFrame, VideoInfo, open_video
 

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from clearswap.core.network import Counters, ModelConfig, SwapNet, build, to_device
 from clearswap.errors import ModelError
-from clearswap.media.atomic import atomic_file, output_errors, partial_of
+from clearswap.media.files import atomic_file, output_errors, partial_of
 
 if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
     from clearswap.core.train_step import TrainingState

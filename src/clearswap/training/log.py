@@ -21,8 +21,7 @@ from torch import Tensor
 from clearswap.core.align import Frame
 from clearswap.core.network import Side, SwapNet
 from clearswap.errors import OutputError
-from clearswap.media.atomic import atomic_file, output_errors
-from clearswap.media.files import encode_picture
+from clearswap.media.files import atomic_file, encode_picture, output_errors
 from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training.dataset import HeldOut, minutes_without_gain
 
