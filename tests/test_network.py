@@ -24,6 +24,7 @@ from clearswap.core.network import (
     classic_encoder,
     map_sides,
 )
+from clearswap.errors import OptionError
 
 
 def layers(net: nn.Module) -> list[tuple[object, ...]]:
@@ -185,6 +186,19 @@ def test_noise_reaches_the_latent_in_training() -> None:
     plain, noisy = (net.decode_pairs([faces], [("a", "a")], noise)[0] for noise in noises)
     assert not torch.equal(plain.patch, noisy.patch)
     assert torch.equal(plain.mask, noisy.mask)  # the mask knows nothing of it
+
+
+@pytest.mark.parametrize("size", [0, 8, 98, 100, 120, 516, 640, 1024])
+def test_a_size_that_does_not_halve_evenly_is_refused(size: int) -> None:
+    with pytest.raises(OptionError, match=f"{size} pixels is not possible; give 64, 96"):
+        build(replace(PRESETS["lite"], size=size))
+
+
+@pytest.mark.parametrize("size", [64, 96, 128, 192, 256, 384, 512])
+def test_the_sizes_that_the_refusal_names_are_possible(size: int) -> None:
+    config = replace(PRESETS["lite"], size=size, width=0.125)
+    out = build(config).eval()(torch.rand(1, 3, size, size), "b", "a")
+    assert out.patch.shape == (1, 3, size, size)
 
 
 def test_larger_pictures_are_halved_more_often() -> None:

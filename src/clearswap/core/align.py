@@ -5,8 +5,8 @@ a *similarity* (turn, one scale, shift: nothing that changes a person's proporti
 as near as possible to those of the mean face. `face_matrix` finds it, `align` cuts the square out of the frame,
 and `invert` is the way back.
 
-The framing is the field's `whole_face`: a square 2.13137 mean-face units wide, its centre 0.07 units above the
-mean face's box centre, so that models and face sets stay interchangeable with other tools.
+The framing is `whole_face`, as other face swap tools know it: a square 2.13137 mean-face units wide, its centre 0.07
+units above the mean face's box centre, so that models and face sets stay interchangeable with theirs.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def align(frame: Frame, matrix: Matrix, size: int) -> Frame:
     A face larger than the square is averaged down, not sampled: a face three times too large is first cut at
     three times the size. (Linear sampling alone lets every third pixel decide, and skin turns to noise.)
     """
-    shrink = max(1, int(np.ceil(1 / pixel_scale(matrix) - 0.25)))
+    shrink = max(1, int(np.ceil(1 / pixel_scale(matrix) - 0.25)))  # up to a quarter too large, no pixel is skipped
     interpolation = cv2.INTER_CUBIC if shrink == 1 else cv2.INTER_LINEAR
     large = size * shrink
     to_large = zoomed(matrix, size, large)

@@ -102,8 +102,8 @@ def augment(faces: Tensor, draws: RandomDraws, model: ModelConfig, config: Augme
     warped = straight + random_warp(draws.warp, model.size, config.warp * model.coverage)
     inputs, targets = _sample(faces[:, :3], warped), _sample(faces, straight)
     gain = 1 + config.light * (draws.light[:, :3] + draws.light[:, 3:]) / 2  # half common to all colours, half not
-    for drawn in (inputs, targets):
-        relight(drawn, gain[..., None, None])
+    for pictures in (inputs, targets):
+        relight(pictures, gain[..., None, None])
     return inputs, targets
 
 
@@ -122,17 +122,18 @@ def random_grid(draws: RandomDraws, model: ModelConfig, config: AugmentConfig) -
     return _grid(scale * angle.cos(), scale * angle.sin(), flip, shift, model)
 
 
-def _grid(cos: Tensor, sin: Tensor, flip: Tensor, shift: Tensor, model: ModelConfig) -> Tensor:
-    centres = ((2 * torch.arange(model.size, device=cos.device) + 1) / model.size - 1)[:, None]
-    right, down = torch.stack([cos * flip, sin * flip], 1), torch.stack([-sin, cos], 1)  # (B, 2): where these go
+def _grid(scaled_cos: Tensor, scaled_sin: Tensor, flip: Tensor, shift: Tensor, model: ModelConfig) -> Tensor:
+    centres = ((2 * torch.arange(model.size, device=flip.device) + 1) / model.size - 1)[:, None]  # of pixels, -1..1
+    # (B, 2): where a step to the right in the new square leads in the stored one, and a step down
+    right, down = torch.stack([scaled_cos * flip, scaled_sin * flip], 1), torch.stack([-scaled_sin, scaled_cos], 1)
     middle = torch.stack([shift[:, 0], shift[:, 1] + 2 * model.drop], 1)
-    rows, columns = centres * right[:, None], centres * down[:, None] + middle[:, None]  # (B, S, 2)
-    return rows[:, None] + columns[:, :, None]  # a third of the time of `affine_grid`, which multiplies matrices
+    by_column, by_row = centres * right[:, None], centres * down[:, None] + middle[:, None]  # (B, S, 2)
+    return by_column[:, None] + by_row[:, :, None]  # a third of the time of `affine_grid`, which multiplies matrices
 
 
 def random_warp(points: Tensor, size: int, strength: float) -> Tensor:
     """Smooth displacements (B, size, size, 2) of a sampling grid, from 5x5 random `points` (B, 2, 5, 5)."""
-    return _resize(points * (2 * strength), size, "bicubic", corners=True).permute(0, 2, 3, 1)
+    return _resize(points * (2 * strength), size, "bicubic", corners=True).permute(0, 2, 3, 1)  # 2: from -1 to 1
 
 
 def _sample(faces: Tensor, grid: Tensor) -> Tensor:
@@ -140,12 +141,12 @@ def _sample(faces: Tensor, grid: Tensor) -> Tensor:
 
 
 def _resize(points: Tensor, size: int, mode: str, *, corners: bool) -> Tensor:
-    """`F.interpolate` small squares (B, C, N, N) to (B, C, size, size), in a fifth of the time.
+    """`F.interpolate` small squares (B, C, P, P) to (B, C, size, size), in a fifth of the time.
 
     It is linear in the points: a product with one matrix from each side, whose rows are what becomes of unit vectors.
     """
     ends = torch.eye(points.shape[-1], device=points.device)[None, :, :, None]
-    basis = F.interpolate(ends, (size, 1), mode=mode, align_corners=corners)[0, :, :, 0]  # (N, size)
+    basis = F.interpolate(ends, (size, 1), mode=mode, align_corners=corners)[0, :, :, 0]  # (P, size)
     return basis.T @ points @ basis
 
 
@@ -169,21 +170,21 @@ def mix_light(faces: Tensor, others: Tensor, draws: RandomDraws, config: Augment
     return _resize(gain, faces.shape[-1], "bilinear", corners=False)
 
 
-def occlude(faces: Tensor, draws: Tensor, covered: Tensor) -> Tensor:
+def occlude(faces: Tensor, occluders: Tensor, covered: Tensor) -> Tensor:
     """Hold something before those of the faces that are to be `covered` (B,), in place.
 
     Up to four capsules (thick lines with round ends, like fingers, pens and microphones), in any colour or in that of
     the face. Networks trained on faces with things pasted over them leave real hands out, too (Voo et al. 2022,
     "Delving into High-Quality Synthetic Face Occlusion Segmentation Datasets").
 
-    `faces`: (B, 3, S, S) in 0..1. `draws`: (B, 4, 9) in 0..1, for each capsule: where it begins (2), which way and
-    how far it goes (2), its thickness, its colour (3), and, the first one's, whether that is the face's own. Returns
-    what is left free (B, 1, S, S), 1 or 0 with soft edges.
+    `faces`: (B, 3, S, S) in 0..1. `occluders`: (B, 4, 9) in 0..1, for each capsule: where it begins (2), which way
+    and how far it goes (2), its thickness, its colour (3), and, the first one's, whether that is the face's own.
+    Returns what is left free (B, 1, S, S), 1 or 0 with soft edges.
     """
     batch, _, size, _ = faces.shape
     half = size // 2  # capsules are smooth: at half the size they cost a quarter
     step = (torch.arange(half, device=faces.device, dtype=faces.dtype) + 0.5) / half
-    x, y, turn, length, thick = draws.permute(2, 0, 1)[:5, ..., None, None]  # each (B, 4, 1, 1)
+    x, y, turn, length, thick = occluders.permute(2, 0, 1)[:5, ..., None, None]  # each (B, 4, 1, 1)
     # fingers of one hand: all begin near the first one and go about its way
     x, y = x[:, :1] + 0.35 * (x - x[:, :1]), y[:, :1] + 0.35 * (y - y[:, :1])
     angle, length = 2 * torch.pi * (turn[:, :1] + 0.1 * (turn - 0.5)), 0.2 + 0.6 * length
@@ -194,10 +195,10 @@ def occlude(faces: Tensor, draws: Tensor, covered: Tensor) -> Tensor:
     depth = radius - (across * across + down * down).sqrt()
     inside = (depth * half + 0.5).clamp(0, 1) * covered.to(faces.dtype)[:, None, None, None]  # one pixel soft
     shade = 1 + 0.35 * (across + down) / radius  # from one edge of the capsule to the other
-    own, colour = faces.mean((2, 3))[:, None], draws[..., 5:8]  # (B, 1, 3), (B, 4, 3)
-    tint = torch.where(draws[:, :1, 8:] < 0.6, own * (0.75 + 0.5 * colour), colour[:, :1])
+    own, colour = faces.mean((2, 3))[:, None], occluders[..., 5:8]  # (B, 1, 3), (B, 4, 3)
+    tint = torch.where(occluders[:, :1, 8:] < 0.6, own * (0.75 + 0.5 * colour), colour[:, :1])
     paint, free = faces.new_zeros(batch, 3, half, half), faces.new_ones(batch, 1, half, half)
-    for i in range(draws.shape[1]):  # each lies over those before
+    for i in range(occluders.shape[1]):  # each lies over those before
         mask = inside[:, i, None]
         paint = paint + mask * ((tint[:, i, :, None, None] * shade[:, i, None]).clamp(0, 1) - paint)
         free = free * (1 - mask)

@@ -41,8 +41,8 @@ class BlendConfig:
             covariance of all three) or "none".
         colour_frames: Over how many frames before and after colours are averaged, so that a face whose mouth opens
             does not change its tint. The mask is averaged with its neighbours; at 0, neither is.
-        seam: How the face passes over into the frame: "feather" (a soft edge) or "pyramid" (coarse structure over a
-            wide edge, fine structure over a sharp one).
+        seam: How the face passes over into the frame: "feather" (mixed by the mask, whose soft edge is
+            `MaskConfig.feather` wide) or "pyramid" (coarse structure over a wide edge, fine over a sharp one).
         sharpen: How many times sharper than drawn a face may be made (1 or more), where the frame is sharper; where it
             is blurred, the face is blurred as much. 0 does neither.
         grain: How much of the frame's grain the face gets (0..1).
@@ -65,12 +65,12 @@ def match_sharpness(patch: Floats, aligned: Floats, mask: Floats, most: float) -
     """Bring a patch to the sharpness of the face that it replaces: how sharp, its Laplacian in the mask says.
 
     `patch`, `aligned`: (S, S, 3) in 0..1, `mask`: (S, S). A sharper patch is blurred. A blurrier one is sharpened (its
-    difference to itself blurred is added), up to `most` times as much Laplacian as it has: what a network left out no
-    sharpening brings back, and more of it than half as much again looks drawn. At 1.5, on the demo pair, 0.4 dB of the
-    PSNR go, and the person is more alike (identity 0.324 away instead of 0.335).
+    difference to itself blurred is added), up to `most` times as much Laplacian as it has: sharpening does
+    not bring back what a network left out, and beyond 1.5 times faces look like drawings. At 1.5, on the demo pair, the
+    PSNR falls by 0.4 dB, and the person is more alike (identity 0.324 away instead of 0.335).
     """
     wanted, own = _detail(aligned, mask), _detail(patch, mask)
-    if own > 1.1 * wanted:
+    if own > 1.1 * wanted:  # where even the strongest blur leaves more than that, the patch stays as it was drawn
         blurred = (_blurred(patch, sigma) for sigma in _BLURS)
         return next((one for one in blurred if _detail(one, mask) <= 1.1 * wanted), patch)
     fine, goal = patch - _blurred(patch, _FINE), min(wanted, most * own)
@@ -122,9 +122,7 @@ def paste(
 
 
 def box_of_mask(mask: Floats, matrix: Matrix, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The part (left, top, right, bottom) of a frame of `shape` into which the aligned `mask` (S, S) reaches, with some
-    room around it; of no width where it reaches nowhere.
-    """
+    """The box (left, top, right, bottom) of a frame of `shape` that an aligned `mask` (S, S) reaches; zeros if none."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if not rows.size:
         return 0, 0, 0, 0

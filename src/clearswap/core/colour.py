@@ -10,7 +10,7 @@ In a space that separates lightness from colour (L*a*b*) the patch gets what the
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 import numpy as np
 import torch
@@ -57,13 +57,17 @@ def colour_stats(pictures: Tensor, mask: Tensor, method: Method) -> Tensor:
     """
     if method == "none":
         return pictures.new_zeros(len(pictures), 0)
-    lab = rgb_to_lab(pictures).flatten(2)  # (B, 3, N)
-    weight = mask.flatten(2) / mask.sum((2, 3)).clamp(min=1e-6)[..., None]  # (B, 1, N)
+    lab = rgb_to_lab(pictures).flatten(2)  # (B, 3, H W)
+    weight = mask.flatten(2) / mask.sum((2, 3)).clamp(min=1e-6)[..., None]  # (B, 1, H W)
     mean = (lab * weight).sum(2, keepdim=True)
     centred = lab - mean
     if method == "reinhard":
-        return torch.cat([mean, (centred**2 * weight).sum(2, keepdim=True)], 1).flatten(1)
-    return torch.cat([mean.flatten(1), ((centred * weight) @ centred.transpose(1, 2)).flatten(1)], 1)
+        spread = (centred**2 * weight).sum(2)
+    elif method == "mkl":
+        spread = ((centred * weight) @ centred.transpose(1, 2)).flatten(1)
+    else:
+        assert_never(method)
+    return torch.cat([mean.flatten(1), spread], 1)
 
 
 def transfer_colour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, strength: float = 1.0) -> Tensor:
@@ -79,16 +83,16 @@ def transfer_colour(patch: Tensor, own: Tensor, goal: Tensor, method: Method, st
     spread, goal_spread = own[:, 3:], goal[:, 3:]
     if method == "reinhard":  # each channel for itself
         change = torch.diag_embed(((goal_spread + 1e-4) / (spread + 1e-4)).sqrt().clamp(0.5, 2.0))
-    else:
+    elif method == "mkl":
         change = _transport(spread, goal_spread)
+    else:
+        assert_never(method)
     matched = torch.einsum("bij,bjhw->bihw", change, lab - mean) + goal_mean
     return lab_to_rgb(torch.lerp(lab, matched, strength))
 
 
 def _transport(own: Tensor, goal: Tensor) -> Tensor:
-    """The linear Monge-Kantorovich transport (B, 3, 3): it turns one covariance (B, 9) into the other and moves
-    colours least (Pitié and Kokaram 2007).
-    """
+    """The transport (B, 3, 3) that turns one covariance (B, 9) into another and moves colours least (see "mkl")."""
     little = 1e-2 * torch.eye(3).to(own)
     one, other = (x.view(-1, 3, 3) + little for x in (own, goal))
     root, back = _power(one, 0.5), _power(one, -0.5)

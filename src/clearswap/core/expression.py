@@ -30,7 +30,7 @@ _USUAL = np.array([5, 5, 9, 9, 10, 10, 45, 45, 30, 30, 18, 18, 19, 29, 40, 200],
 
 
 def read_expression(landmarks: Points) -> Expressions:
-    """The measures (MEASURES,) of a face with `landmarks` (468, 2), in multiples of their usual spread."""
+    """The measures (MEASURES,) of a face with aligned `landmarks` (468, 2), in multiples of their usual spread."""
     height = float(np.linalg.norm(landmarks[10] - landmarks[152]))
     first, second = np.array(_PAIRS).T
     apart = np.linalg.norm(landmarks[first] - landmarks[second], axis=-1)

@@ -3,15 +3,19 @@ r"""The network: one encoder that both persons share, and one decoder for each.
     aligned (B, 3, S, S) in 0..1  ->  encoder  ->  latent  ->  decoder_a or decoder_b  ->  patch (B, 3, S, S)
 
 Trained to give back each person's own faces, the shared encoder can only note what the two have in common (pose,
-expression, light), and each decoder adds the person. Swapping is then: encode A's face, decode it with B's decoder.
-(The "deepfakes" autoencoder, 2017.)
+expression, light), and each decoder adds the person. Swapping is then: encode a frame of b, decode it with a's
+decoder, and a's face has b's expression. (The "deepfakes" autoencoder, 2017.)
 
 The preset `classic` is that autoencoder, layer for layer as everybody knows it, for study and to measure others by.
 All other presets are sizes of a modern one, which computes nothing at full size, where most of the time would go:
 pictures are folded to a quarter of their side (`PixelUnshuffle`) and unfolded at the end.
 
-    aligned -> ModernEncoder -> latent (B, L) -> LatentNorm -> common layers -> decoder -> patch (B, 3, S, S)
+    aligned -> ModernEncoder -> latent: expression (B, MEASURES) --------------> common layers -> decoder -> patch
+                          |          \-> the other numbers (B, L) -> LatentNorm -/
                           \-> feature maps -> MaskHead -> where the aligned square shows face (B, 1, S, S)
+
+Letters in shapes, in all of core: B faces of a batch; N faces of a set, or points of a face; S pixels of the network's
+square's side, R of the stored `whole_face` square's; L numbers besides the expression (`ModelConfig.latent`).
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from clearswap.core.expression import MEASURES
+from clearswap.errors import OptionError
 
 Side = Literal["a", "b"]  # one of the two persons
 
@@ -103,8 +108,8 @@ class Counters:
 _CLASSIC = ModelConfig(
     "classic", "classic", size=64, coverage=0.75, drop=0.05, only_face=False, learning_rate=5e-5, batch=64
 )
-# Learns on a 2-core CPU in minutes: to an error of 0.0535 (presenter and woman) with 1,800 faces when its first batches
-# are of 4, with 3,500 in batches of 16. Where 4 stay for 500 steps, what comes after is worse (demo pair).
+# Learns on a 2-core CPU in minutes. For an error of 0.0535 (presenter and woman) it has to see 1,800 faces if the first
+# batches hold 4, and 3,500 if all hold 16. If they hold 4 for as long as 500 steps, the end is worse (demo pair).
 _LITE = ModelConfig(
     "lite",
     "modern",
@@ -217,9 +222,9 @@ def _widths(channels: tuple[int, ...], size: int, width: float) -> list[int]:
 
 
 class ModernEncoder(nn.Module):
-    """(B, 3, S, S) to the latent (B, L), and to its feature maps, the largest first."""
+    """(B, 3, S, S) to the latent (B, MEASURES + L), and to its feature maps, the largest first."""
 
-    def __init__(self, size: int, width: float, latent: int) -> None:
+    def __init__(self, size: int, width: float, numbers: int) -> None:
         super().__init__()
         widths = _widths(_ENCODED, size, width)
         self.first = nn.Sequential(
@@ -232,7 +237,7 @@ class ModernEncoder(nn.Module):
         self.halve = nn.ModuleList(
             nn.Sequential(*_downsample(inputs, outputs, 3), Residual(outputs)) for inputs, outputs in pairwise(widths)
         )
-        self.last = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * map_sides(size)[-1] ** 2, latent))
+        self.last = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * map_sides(size)[-1] ** 2, numbers))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         maps = [self.first(x)]
@@ -248,8 +253,8 @@ class LatentNorm(nn.Module):
     variance, afterwards their running averages. Where several processes train, `mean_of` makes of each one's mean that
     of the whole batch.
 
-    The noise leaves room for less: what a decoder is told here it must get from a rough hint, and from the other person
-    it gets hints nearly as good. Demo pair and man_woman, 600 steps: 20.5 and 19.9 dB without, 20.8 and 21.4 dB with.
+    Noise blurs the numbers, so a decoder learns to draw from a rough hint. The other person's numbers are hints nearly
+    as good. Demo pair and man_woman, 600 steps: 20.5 and 19.9 dB without noise, 20.8 and 21.4 dB with it.
     """
 
     mean: Tensor
@@ -274,11 +279,11 @@ class LatentNorm(nn.Module):
         return normal if noise is None else normal + _NOISE * noise
 
 
-def modern_decoder(size: int, width: float, latent: int) -> nn.Sequential:
-    """The normalised latent (B, L) to a face (B, 3, S, S) in 0..1."""
+def modern_decoder(size: int, width: float, numbers: int) -> nn.Sequential:
+    """The latent (B, MEASURES + L), its last L numbers normalised, to a face (B, 3, S, S) in 0..1."""
     widths, side = _widths(_DECODED, size, width)[::-1], map_sides(size)[-1]
     layers: list[nn.Module] = [
-        nn.Linear(latent, widths[0] * side * side),
+        nn.Linear(numbers, widths[0] * side * side),
         nn.Unflatten(1, (widths[0], side, side)),
         nn.LeakyReLU(0.1),
         Residual(widths[0]),
@@ -354,10 +359,11 @@ class ModernNet(SwapNet):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        size, width, latent = config.size, config.width, MEASURES + config.latent
-        decoder_a, decoder_b = modern_decoder(size, width, latent), modern_decoder(size, width, latent)
-        super().__init__(ModernEncoder(size, width, latent), (decoder_a[COMMON:], decoder_b[COMMON:]))
-        self.level_a, self.level_b = LatentNorm(config.latent), LatentNorm(config.latent)
+        size, width, numbers = config.size, config.width, MEASURES + config.latent
+        decoder_a, decoder_b = modern_decoder(size, width, numbers), modern_decoder(size, width, numbers)
+        super().__init__(ModernEncoder(size, width, numbers), (decoder_a[COMMON:], decoder_b[COMMON:]))
+        self.level_a, self.level_b = LatentNorm(config.latent), LatentNorm(config.latent)  # so named in saved models
+        # decoder_b's first layers are thrown away; without building them, a seed would give other weights than before
         self.common = decoder_a[:COMMON]
         self.mask = MaskHead(size, width)
 
@@ -399,9 +405,11 @@ class ReconstructBoth(nn.Module):
 
 
 def build(config: ModelConfig) -> SwapNet:
-    """The untrained network that `config` describes."""
+    """The untrained network that `config` describes. Raises `OptionError` for a size that a modern one cannot have."""
     if config.network == "classic":
         return SwapNet(classic_encoder(), (classic_decoder(), classic_decoder()))
+    if not 16 <= config.size <= 512 or config.size % FOLD or any(side % 2 for side in map_sides(config.size)[:-1]):
+        raise OptionError(f"A network of {config.size} pixels is not possible; give 64, 96, 128, 192, 256, 384 or 512.")
     return ModernNet(config)
 
 

@@ -2,8 +2,8 @@
 trembles on a still head is seen at once.
 
 There is no lag: each frame's landmarks become a mean with those of frames before *and* after it, in pairs, so that
-an even movement stays where it is. A pair whose middle lies elsewhere (the head stopped, a lid fell) counts little, so
-that quick movements keep their reach: a bilateral filter (Tomasi and Manduchi 1998) over time.
+an even movement stays where it is. A pair whose middle lies elsewhere, on average over all landmarks, counts little, so
+that stops and quick turns of the head keep their reach: a bilateral filter (Tomasi and Manduchi 1998) over time.
 """
 
 from __future__ import annotations

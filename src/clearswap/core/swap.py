@@ -28,7 +28,7 @@ class NewFace:
 
     patch: Tensor  # (3, S, S) in 0..1
     mask: NDArray[np.float32]  # (S, S) in 0..1
-    aligned: NDArray[np.float32]  # (S, S, 3) in 0..1: the face that it replaces
+    aligned: NDArray[np.float32]  # (S, S, 3) in 0..1: the face that it replaces, as the network saw it (`only_face`)
     patch_stats: Tensor  # (K,): the colours of the patch, see `core/colour.py`
     face_stats: Tensor  # (K,): the colours of the face that it replaces
     matrix: Matrix  # from the frame to the square
@@ -44,8 +44,8 @@ def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Drawn]:
 class Swapper:
     """Puts new faces into frames: `draw` cuts out aligned squares and has them drawn anew, `fit` lays them back.
 
-    `network` gets aligned faces (B, 3, S, S) in 0..1 and draws them as somebody else: a trained network's `drawer`, or
-    anything to be compared with it.
+    `network` is a function from aligned faces (B, 3, S, S) in 0..1 to these faces `Drawn` as somebody else: a
+    trained network's `drawer`, or anything to be compared with it.
     """
 
     network: Callable[[Tensor], Drawn]
@@ -89,9 +89,8 @@ class Swapper:
         """Fit drawn faces into their frame, one after the other; `seed` decides on the grain."""
         blend = self.blend
         for face in faces:
-            coloured = transfer_colour(
-                face.patch[None], face.patch_stats[None], face.face_stats[None], blend.method, blend.colour
-            )
+            own, goal = face.patch_stats[None], face.face_stats[None]
+            coloured = transfer_colour(face.patch[None], own, goal, blend.method, blend.colour)
             patch = coloured[0].permute(1, 2, 0).cpu().numpy()
             if blend.sharpen:
                 patch = match_sharpness(patch, face.aligned, face.mask, blend.sharpen)

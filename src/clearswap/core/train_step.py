@@ -1,6 +1,6 @@
 """One step of training: draw faces of both persons, warp them, ask for the unwarped ones, learn from the error.
 
-`TrainingState` is everything that a step changes, `FaceData` what it draws from. How often a step is made, and what
+`TrainingState` holds everything that a step changes, `FaceData` what it draws from. How often a step is made, and what
 happens in between, is in `training/loop.py`.
 """
 
@@ -22,7 +22,7 @@ from clearswap.core.network import Counters, Drawn, ModelConfig, ReconstructBoth
 
 @dataclass
 class TrainingState:
-    """Everything that training changes."""
+    """What training changes, from `net` to `counters`, and what is known of the model and saved with it."""
 
     config: ModelConfig
     net: SwapNet  # trained
@@ -31,13 +31,12 @@ class TrainingState:
     generator: torch.Generator
     counters: Counters
     persons: dict[str, Tensor] = field(default_factory=dict[str, Tensor])  # by side: (128,), the mean embedding
-    # by side: the basis on which footage is used, without notes
-    consent: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    consent: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])  # by side: basis, no notes
 
 
 @dataclass(frozen=True)
 class FaceData:
-    """The faces of one person, ready for training."""
+    """The faces of one person, ready for training; `training/dataset.py` makes them, and has applied `only_face`."""
 
     faces: Tensor  # bytes (N, 5, R, R): RGB, how much each pixel counts in the loss (255 = most), and 255 where face is
     expressions: Tensor  # (N, 2, MEASURES): of each face, and of its mirror image
@@ -78,25 +77,20 @@ def train_step(
     """Make one step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
 
     With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
-    `net` and `share` are for several processes (`training/device.py`): the `ReconstructBoth` of `state.net`, wrapped,
-    and which faces of a batch of so many are this process's.
+    `net` and `share` are for several processes (`training/device.py`): `net` is the `ReconstructBoth` of `state.net`,
+    wrapped; `share` gets the size of a batch and says which of its faces this process computes (alone: all).
     """
     size = state.config.batch_at(state.counters.iteration)
     batches = draw_batches(state, data, augmentation, size, share(size))
     inputs = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
-    noise = [batch.noise for batch in batches]
     reconstruct = net or ReconstructBoth(state.net)
     with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=bfloat16):
-        drawn: list[Drawn] = reconstruct(inputs, noise)
-    l1_losses: list[Tensor] = []
-    extras: list[Tensor] = []
-    for person, batch in zip(drawn, batches, strict=True):
-        l1, extra = person_losses(person, batch, state.config)
-        l1_losses.append(l1)
-        extras.append(extra)
-    losses = torch.stack(l1_losses)
+        drawn: list[Drawn] = reconstruct(inputs, [batch.noise for batch in batches])
+    l1_a, extra_a = person_losses(drawn[0], batches[0], state.config)
+    l1_b, extra_b = person_losses(drawn[1], batches[1], state.config)
+    losses = torch.stack([l1_a, l1_b])
     state.optimizer.zero_grad()
-    (losses.sum() + extras[0] + extras[1]).backward()
+    (losses.sum() + extra_a + extra_b).backward()
     state.optimizer.step()
     update_average(state)
     state.counters.iteration += 1
@@ -109,23 +103,23 @@ def draw_batches(
 ) -> list[Batch]:
     """Draw `size` faces of each person at random, change them at random, and compute those in `share`."""
     model, device = state.config, data[0].faces.device
-    drawn: list[tuple[RandomDraws, Tensor, Tensor, Tensor]] = []
+    augmented: list[tuple[RandomDraws, Tensor, Tensor, Tensor]] = []
     for person in data:
         draws = sample_random(size, model.latent, device, state.generator).part(share)
         chosen = (draws.face * len(person.faces)).long()
         faces = person.faces.index_select(0, chosen)  # [chosen] goes byte by byte on the CPU: 4 ms instead of 0.2
         inputs, targets = augment(faces.float().mul_(1 / 255), draws, model, augmentation)
         mirror = (draws.mirror < augmentation.mirror).long()
-        drawn.append((draws, inputs, targets, person.expressions[chosen, mirror]))
-    if model.masks:
-        both = [targets[:, :3] for _, _, targets, _ in drawn]
-        gains = [mix_light(both[i], both[1 - i], drawn[i][0], augmentation) for i in (0, 1)]
-        for (draws, inputs, targets, _), gain in zip(drawn, gains, strict=True):
+        augmented.append((draws, inputs, targets, person.expressions[chosen, mirror]))
+    if model.masks:  # the modern network; `classic` is trained as everybody knows it, without these two
+        both = [targets[:, :3] for _, _, targets, _ in augmented]
+        gains = [mix_light(both[i], both[1 - i], augmented[i][0], augmentation) for i in (0, 1)]
+        for (draws, inputs, targets, _), gain in zip(augmented, gains, strict=True):
             relight(inputs, gain)
             relight(targets, gain)
             free = occlude(inputs, draws.occluders, draws.occluded < augmentation.occlude)
             targets[:, 4:].mul_(free)
-    return [Batch(inputs, targets, expressions, draws.noise) for draws, inputs, targets, expressions in drawn]
+    return [Batch(inputs, targets, expressions, draws.noise) for draws, inputs, targets, expressions in augmented]
 
 
 def person_losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -145,8 +139,8 @@ def person_losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tenso
 
 @torch.no_grad()
 def update_average(state: TrainingState) -> None:
-    """Move the averaged network a little towards the trained one; the average forgets the jitter of single steps."""
-    decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))
+    """Move the averaged network a little towards the trained one: single steps jitter, a mean of some 500 does not."""
+    decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))  # forgets the random start
     averages, latest = list[Tensor](state.average.parameters()), list[Tensor](state.net.parameters())
     get_ema_multi_avg_fn(decay)(averages, latest, state.counters.iteration)  # all at once, not one by one
     for kept, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
