@@ -13,8 +13,7 @@ from clearswap.evaluation.metrics import (
     best_colours,
     best_placement,
     blurred,
-    border,
-    edge_excess,
+    borders,
     flicker,
     psnr,
     sharpness,
@@ -191,15 +190,16 @@ def test_a_seam_counts_on_the_border_and_a_steep_truth_does_not() -> None:
     band[..., 30:66, 30:66] = 0
     truth = torch.full((1, 3, 96, 96), 0.5)
     seam = truth + 0.1 * inside
-    assert float(edge_excess(truth, truth, inside, band)) == 0
-    assert float(edge_excess(seam, seam, inside, band)) == 0
-    assert float(edge_excess(truth, seam, inside, band)) == pytest.approx(0, abs=1e-7)
-    counted = float(edge_excess(seam, truth, inside, band))
+    assert float(borders(truth, truth, inside, band).excess) == 0
+    assert float(borders(seam, seam, inside, band).excess) == 0
+    assert float(borders(truth, seam, inside, band).excess) == pytest.approx(0, abs=1e-7)
+    counted = float(borders(seam, truth, inside, band).excess)
     assert counted > 0.004
-    assert float(edge_excess(truth + 0.2 * inside, truth, inside, band)) == pytest.approx(2 * counted, rel=1e-3)
-    assert float(edge_excess(truth + 0.1, truth, inside, band)) == pytest.approx(0, abs=1e-7)
+    assert float(borders(truth + 0.2 * inside, truth, inside, band).excess) == pytest.approx(2 * counted, rel=1e-3)
+    assert float(borders(truth + 0.1, truth, inside, band).excess) == pytest.approx(0, abs=1e-7)
     soft = truth + 0.1 * blurred(inside, 6)
-    assert float(edge_excess(soft, truth, inside, band)) < 0.6 * counted
-    assert float(border(truth, inside, band)) == 0
-    assert float(border(seam, inside, band)) == pytest.approx(counted)  # in all, where the truth has none
-    assert float(border(truth + 0.2 * inside, inside, band)) == pytest.approx(2 * counted, rel=1e-3)
+    assert float(borders(soft, truth, inside, band).excess) < 0.6 * counted
+    assert float(borders(truth, truth, inside, band).result) == 0
+    own = float(borders(seam, truth, inside, band).result)
+    assert own == pytest.approx(counted)  # in all, where the truth has none
+    assert float(borders(truth + 0.2 * inside, truth, inside, band).result) == pytest.approx(2 * counted, rel=1e-3)

@@ -7,10 +7,8 @@ looks only at the pixels of `area` (B, 1, S, S), 0 or 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,16 +34,13 @@ def ssim(result: Tensor, truth: Tensor, area: Tensor) -> Tensor:
 
 
 def blurred(frames: Tensor, sigma: float) -> Tensor:
-    """`frames` (B, C, H, W) on the CPU under a Gaussian of `sigma` pixels; beyond the border is black.
-
-    OpenCV's separable filter, since two `conv2d` with a group for each channel took 8 times as long.
-    """
-    x = np.arange(-int(3.5 * sigma), int(3.5 * sigma) + 1)
-    window = np.exp(-(x**2) / (2 * sigma**2))
-    window /= window.sum()
-    planes = frames.numpy().reshape(-1, *frames.shape[2:])
-    done: Any = [cv2.sepFilter2D(plane, -1, window, window, borderType=cv2.BORDER_CONSTANT) for plane in planes]
-    return torch.from_numpy(np.stack(done)).reshape(frames.shape)
+    """`frames` (B, C, H, W) under a Gaussian of `sigma` pixels; beyond the border is black."""
+    reach, channels = int(3.5 * sigma), frames.shape[1]
+    x = torch.arange(-reach, reach + 1, device=frames.device)
+    window = torch.exp(-(x**2) / (2 * sigma**2))
+    window = (window / window.sum()).expand(channels, 1, 1, len(x))
+    across = F.conv2d(frames, window, padding=(0, reach), groups=channels)
+    return F.conv2d(across, window.transpose(2, 3), padding=(reach, 0), groups=channels)
 
 
 def sharpness(faces: Tensor, area: Tensor) -> Tensor:
@@ -60,30 +55,26 @@ def flicker(before: Tensor, now: Tensor, after: Tensor, area: Tensor) -> Tensor:
     return ((before - 2 * now + after).abs() * area).sum((1, 2, 3)) / (3 * area.sum((1, 2, 3))).clamp(min=1)
 
 
-def edge_excess(result: Tensor, truth: Tensor, inside: Tensor, band: Tensor) -> Tensor:
-    """How much steeper `result` steps across the border of the swapped area than `truth` does: the mean (B,) of the
-    steepest tenth of `band`.
+class Borders(NamedTuple):
+    """How steeply pictures step across the border of the swapped area; each (B,), the mean of the steepest tenth."""
+
+    excess: Tensor  # of the result over the truth: 0 where the truth is as steep, as at a jaw
+    result: Tensor
+    truth: Tensor
+
+
+def borders(result: Tensor, truth: Tensor, inside: Tensor, band: Tensor) -> Borders:
+    """Measure the steps across the border of the swapped area.
 
     `inside` (B, 1, S, S): 1 in the swapped area; `band`: where its blended border lies. What is counted is the slope
     of the luma across the border, averaged along it over about five pixels: the two sides of a seam differ all along,
-    pores and hairs cancel out. Where the truth is as steep, as at a jaw, nothing is counted.
+    pores and hairs cancel out.
     """
-    normal = _normal(inside)
-    steep, allowed = (_slopes_along(x, normal) for x in (result, truth))
-    return _steepest((steep - allowed).clamp(min=0), band)
-
-
-def border(faces: Tensor, inside: Tensor, band: Tensor) -> Tensor:
-    """How steep `faces` (B, 3, S, S) are across the border of the swapped area: the mean (B,) of the steepest tenth of
-    `band`, in all as `edge_excess` counts it.
-    """
-    return _steepest(_slopes_along(faces, _normal(inside)), band)
-
-
-def _normal(inside: Tensor) -> Tensor:
-    """Which way is across the border of the swapped area: unit vectors (B, 2, S, S), 0 far from it."""
     slopes = _slopes(blurred(inside, 4.0))
-    return slopes / torch.hypot(slopes[:, :1], slopes[:, 1:]).clamp(min=1e-12)  # `F.normalize` takes 30 times as long
+    # unit vectors across the border, 0 far from it; `F.normalize` takes 30 times as long
+    normal = slopes / torch.hypot(slopes[:, :1], slopes[:, 1:]).clamp(min=1e-12)
+    steep, allowed = (_slopes_along(faces, normal) for faces in (result, truth))
+    return Borders(*(_steepest(s, band) for s in ((steep - allowed).clamp(min=0), steep, allowed)))
 
 
 def _slopes_along(faces: Tensor, normal: Tensor) -> Tensor:
@@ -147,10 +138,10 @@ class Placement:
     right: float = 0.0
     down: float = 0.0
 
-    def apply(self, faces: Tensor) -> Tensor:
-        """`faces` (B, 3, S, S), zoomed, turned and shifted."""
+    def apply(self, faces: Tensor, box: tuple[slice, slice] = (slice(None), slice(None))) -> Tensor:
+        """`faces` (B, 3, S, S), zoomed, turned and shifted; of the result only the rows and columns in `box`."""
         if self == Placement():
-            return faces
+            return faces[..., *box]
         turn = torch.tensor(self.turn)
         cos, sin = float(turn.cos()) / self.zoom, float(turn.sin()) / self.zoom
         theta = torch.tensor(
@@ -160,7 +151,8 @@ class Placement:
             ],
             device=faces.device,
         )
-        grid = F.affine_grid(theta[None], [1, *faces.shape[1:]], align_corners=False).expand(len(faces), -1, -1, -1)
+        grid = F.affine_grid(theta[None], [1, *faces.shape[1:]], align_corners=False)[:, *box]
+        grid = grid.expand(len(faces), -1, -1, -1)
         return F.grid_sample(faces, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
 
 
@@ -170,12 +162,18 @@ def best_placement(result: Tensor, truth: Tensor, area: Tensor) -> Placement:
     Two people's features sit differently in their heads, and a swap is placed by those of the face it covers:
     this takes that constant difference out of the comparison. Found by a search that halves its steps.
     """
+    rows, columns = (torch.nonzero(area.amax((0, 1, axis))).flatten() for axis in (3, 2))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+    def nearness(placement: Placement) -> float:
+        return float(psnr(placement.apply(result, box), truth[..., *box], area[..., *box]).mean())
+
     best = Placement()
-    score = float(psnr(result, truth, area).mean())
+    score = nearness(best)
     step = 0.04 if score < 99 else 0.0  # equal already
     while step > 0.0005:
         tries = [replace(best, **{n: getattr(best, n) + s}) for s in (step, -step) for n in _AXES]
-        scores = [float(psnr(near.apply(result), truth, area).mean()) for near in tries]
+        scores = [nearness(one) for one in tries]
         if max(scores) > score:
             score = max(scores)
             best = tries[scores.index(score)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -95,11 +94,6 @@ class Reference:
     original: NDArray[np.float32]  # (128,) mean embedding of the person in the video
     has_truth: bool
 
-    @cached_property
-    def levels(self) -> dict[str, float]:
-        """The reference's own border, sharpness and flicker, which all clips' are given in multiples of."""
-        return _levels(self.clip, self)
-
 
 @dataclass(frozen=True)
 class Samples:
@@ -141,6 +135,8 @@ def score_clip(clip: ClipSamples, reference: Reference) -> ClipScores:
     placement, colours = _fit(clip, reference) if reference.has_truth else (Placement(), Colours())
     pixels = _pixels(clip, reference, placement, colours)
     scores |= {name: float(values.mean()) for name, values in pixels.items()}
+    for name in ("border", "sharpness"):
+        scores[name] /= max(scores.pop(f"reference_{name}"), 1e-9)
     if reference.has_truth:
         scores["identity_truth"] = _distance(clip.embeddings, reference.clip.embeddings)
     scores |= {
@@ -149,8 +145,8 @@ def score_clip(clip: ClipSamples, reference: Reference) -> ClipScores:
         "expression": float(shapes.mean()),
         "identity_wanted": _distance(clip.embeddings, reference.wanted),
         "identity_video": _distance(clip.embeddings, reference.original),
+        "flicker": _flicker(clip, reference) / max(_flicker(reference.clip, reference), 1e-9),
     }
-    scores |= {name: own / max(reference.levels[name], 1e-9) for name, own in _levels(clip, reference).items()}
     return ClipScores(scores, agreements, pixels.get("fitted_psnr", -shapes), colours, placement)
 
 
@@ -167,14 +163,20 @@ def _fit(clip: ClipSamples, reference: Reference) -> tuple[Placement, Colours]:
 def _pixels(
     clip: ClipSamples, reference: Reference, placement: Placement, colours: Colours
 ) -> dict[str, NDArray[np.float64]]:
-    """How near the aligned faces are to the reference's, frame by frame: the edge (N,), and with a truth PSNR (N,) and
-    SSIM (of every third frame) as they are, placed, and placed and coloured.
+    """What is measured in pixels, by frame: edge, border and sharpness (N,), the latter two of the reference, too, and
+    with a truth PSNR (N,) and SSIM (of every third frame) of the faces as they are, placed, and placed and coloured.
     """
     found: defaultdict[str, list[Tensor]] = defaultdict(list)
-    for part in _parts(len(clip.faces)):
+    for start in range(0, len(clip.faces), _PART):
+        part = slice(start, start + _PART)
         result, goal = as_tensor(clip.faces[part]), as_tensor(reference.clip.faces[part])
         area, inside, band = (_as_mask(m[part]) for m in (reference.area, reference.inside, reference.band))
-        found["edge"].append(255 * metrics.edge_excess(result, goal, inside, band))
+        borders = metrics.borders(result, goal, inside, band)
+        found["edge"].append(255 * borders.excess)
+        found["border"].append(borders.result)
+        found["reference_border"].append(borders.truth)
+        found["sharpness"].append(metrics.sharpness(result, area))
+        found["reference_sharpness"].append(metrics.sharpness(goal, area))
         if reference.has_truth:
             placed = placement.apply(result)
             for name, faces in (("face", result), ("placed", placed), ("fitted", colours.apply(placed))):
@@ -184,27 +186,13 @@ def _pixels(
     return {name: torch.cat(values).double().numpy() for name, values in found.items()}
 
 
-def _levels(clip: ClipSamples, reference: Reference) -> dict[str, float]:
-    """How steep a clip is at the swap's border, how sharp it is, and how it flickers."""
-    border: list[Tensor] = []
-    sharpness: list[Tensor] = []
-    for part in _parts(len(clip.faces)):
-        faces = as_tensor(clip.faces[part])
-        border.append(metrics.border(faces, _as_mask(reference.inside[part]), _as_mask(reference.band[part])))
-        sharpness.append(metrics.sharpness(faces, _as_mask(reference.area[part])))
-    flicker: list[float] = []
+def _flicker(clip: ClipSamples, reference: Reference) -> float:
+    """The mean over all runs of three successive frames; 0 where there are none."""
+    found: list[float] = []
     for middle in reference.triples:
         before, now, after = as_tensor(clip.faces[middle - 1 : middle + 2])[:, None]
-        flicker.append(float(metrics.flicker(before, now, after, _as_mask(reference.area[middle : middle + 1]))))
-    return {
-        "border": float(torch.cat(border).mean()),
-        "sharpness": float(torch.cat(sharpness).mean()),
-        "flicker": float(np.mean(flicker)) if flicker else 0.0,
-    }
-
-
-def _parts(count: int) -> list[slice]:
-    return [slice(start, start + _PART) for start in range(0, count, _PART)]
+        found.append(float(metrics.flicker(before, now, after, _as_mask(reference.area[middle : middle + 1]))))
+    return float(np.mean(found)) if found else 0.0
 
 
 def as_tensor(pictures: NDArray[np.uint8]) -> Tensor:
