@@ -126,7 +126,7 @@ def one_thread(module: Any) -> None:
     """No stage ahead of another, and the detector's runtime on one thread; the other libraries count the cores."""
     import onnxruntime
 
-    users = [module, *(import_module(f"clearswap.machinery.{part}") for part in ("bridge", "swapped", "tracker"))]
+    users = [module, import_module("clearswap.faces.tracker")]
     for name, plain in IN_TURN.items():
         for user in users:
             if hasattr(user, name):
@@ -154,7 +154,7 @@ def run_verb(verb: Verb, clip: Path, folder: Path) -> None:
 def work_alone(verb: Verb, clip: Path, folder: Path, *, one_core: bool) -> None:
     """What a process of its own does: run the verb and print the seconds in all, of the processor, and by stage."""
     watch = Stopwatch()
-    module = import_module(f"clearswap.verbs.{verb}")
+    module = import_module(f"clearswap.api.{verb}")
     if one_core:
         one_thread(module)
         for stage, place, dotted in STAGES[verb]:
