@@ -68,7 +68,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("sign", "disclosure.credentials", "sign"),
     ],
 }
-# `stages.ahead` and `stages.map_ahead`, without their threads; generators, since these can be closed.
+# `pipeline.ahead` and `pipeline.map_ahead`, without their threads; generators, since these can be closed.
 IN_TURN: dict[str, Callable[..., Iterator[Any]]] = {
     "ahead": lambda items, **_: (item for item in items),
     "map_ahead": lambda work, items, **_: (work(item) for item in items),
