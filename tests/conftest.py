@@ -172,8 +172,17 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     return run_here
 
 
+# Fixtures that train or extract, and files whose tests start processes or convert whole clips.
+_SLOW_FIXTURES = {"model", "tiny_model", "faces_a", "faces_b", "faces_small_a", "faces_small_b"}
+_SLOW_FILES = {"test_bad_input", "test_check", "test_consent", "test_credentials", "test_distributed", "test_evaluate"}
+_SLOW_FILES |= {"test_evaluate_refuses", "test_kill", "test_occluders", "test_remux", "test_signer", "test_window"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses real footage is marked so: `make check` leaves it out."""
+    """Mark what uses real footage, and what takes long: `make check` leaves both out."""
     for item in items:
-        if "footage" in getattr(item, "fixturenames", ()):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "footage" in fixtures:
             item.add_marker("footage")
+        if fixtures & _SLOW_FIXTURES or item.path.stem in _SLOW_FILES:
+            item.add_marker("slow")
