@@ -14,9 +14,8 @@ import numpy as np
 
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
-from clearswap.faces.face_models import load_face_finder
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
-from clearswap.faces.tracker import Face, TrackConfig, Tracker, track
+from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
 from clearswap.media.files import Occluders, atomic_folder, count_frames, encode_picture, list_inputs, read_source
 from clearswap.media.pipeline import ahead, map_ahead
 from clearswap.media.video import VideoFrame
@@ -85,7 +84,7 @@ def extract(
     """
     sources = list_inputs([Path(given) for given in inputs])
     lengths = [-(-count_frames(source) // config.every) for source in sources]
-    networks = load_face_finder(detect_size=tracking.detect_size, threshold=tracking.threshold)
+    tracker = make_tracker(tracking)
     faces = frames = empty = 0
     with atomic_folder(Path(output)) as folder, (folder / INDEX).open("w", encoding="utf-8") as index:
         for number, (source, total) in enumerate(zip(sources, lengths, strict=True)):
@@ -96,7 +95,7 @@ def extract(
             )
             decoded = ahead(read_source(source, every=config.every))
             with (
-                closing(ahead(track(decoded, Tracker(tracking, *networks)))) as found,
+                closing(ahead(track(decoded, tracker.fresh()))) as found,
                 closing(map_ahead(cut, found)) as made,
             ):
                 for done, records in enumerate(made, 1):

@@ -283,11 +283,6 @@ def upright(roi: Roi, size: int) -> Matrix:
     return np.column_stack([turn, size / 2 - turn @ centre])
 
 
-def load_face_finder(*, detect_size: int = 640, threshold: float = 0.5) -> tuple[Detector, Mesh]:
-    """The two networks that a tracker needs. Raises `FaceModelsMissing`."""
-    return Detector(size=detect_size, threshold=threshold), Mesh()
-
-
 def _load_lite(weights: Weights) -> Any:
     """A LiteRT network of one thread, ready to run.
 
