@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -171,3 +171,35 @@ def test_batches_hold_everything_in_order(items: list[int], size: int) -> None:
     assert [item for batch in batches for item in batch] == items
     assert all(len(batch) == size for batch in batches[:-1])
     assert all(1 <= len(batch) <= size for batch in batches[-1:])
+
+
+@pytest.mark.parametrize("stage", ["ahead", "map_ahead"])
+def test_ctrl_c_while_a_thread_starts_waits_for_what_it_began(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """As it happened: the thread runs, and the pool, interrupted within `submit`, does not know of it."""
+    begun, ended, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(item: int) -> int:
+        begun.set()
+        time.sleep(0.2)
+        ended.set()
+        return item
+
+    def items() -> Generator[int]:
+        try:
+            yield slow(1)
+        finally:
+            closed.set()
+
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        begun.wait(5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    made = ahead(items()) if stage == "ahead" else map_ahead(slow, [1, 2])
+    with pytest.raises(KeyboardInterrupt):
+        next(made)
+    assert ended.is_set()
+    assert closed.is_set() or stage == "map_ahead"

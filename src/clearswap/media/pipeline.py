@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from threading import Semaphore
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -19,10 +20,11 @@ Result = TypeVar("Result")
 
 def ahead(items: Iterable[Item], depth: int = 8) -> Generator[Item, None, None]:
     """Yield `items`, computed in a background thread at most `depth` items ahead of the consumer."""
-    source, pool = iter(items), ThreadPoolExecutor(1)
+    source, pool, free = iter(items), ThreadPoolExecutor(1), Semaphore()
 
     def take() -> list[Item]:
-        return list(islice(source, 1))
+        with free:
+            return list(islice(source, 1))
 
     try:
         coming = deque(pool.submit(take) for _ in range(depth))
@@ -30,24 +32,38 @@ def ahead(items: Iterable[Item], depth: int = 8) -> Generator[Item, None, None]:
             coming.append(pool.submit(take))
             yield item[0]
     finally:
-        pool.shutdown(cancel_futures=True)  # waits for the item that is being computed
+        _end(pool, free)  # waits for the item that is being computed
         if isinstance(items, Generator):
             items.close()
 
 
 def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], workers: int = 2) -> Generator[Result]:
     """`map(work, items)` on a few threads, in order, with at most `2 * workers` items under way."""
-    pool = ThreadPoolExecutor(workers)
+    pool, free = ThreadPoolExecutor(workers), Semaphore(workers)
     running: deque[Future[Result]] = deque()
+
+    def work_on(item: Item) -> Result:
+        with free:
+            return work(item)
+
     try:
         for item in items:
-            running.append(pool.submit(work, item))
+            running.append(pool.submit(work_on, item))
             if len(running) >= 2 * workers:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        _end(pool, free, workers)
+
+
+def _end(pool: ThreadPoolExecutor, free: Semaphore, workers: int = 1) -> None:
+    """Drop what is not begun, and wait for what is. Ctrl-C within `submit` can leave a thread that the pool does not
+    know of and so does not wait for: the semaphore does.
+    """
+    pool.shutdown(cancel_futures=True)
+    for _ in range(workers):
+        free.acquire()
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
