@@ -17,7 +17,7 @@ import numpy as np
 import clips
 import common
 from clearswap.core.align import Frame, Points
-from clearswap.faces.face_models import Detector, Mesh
+from clearswap.faces.face_models import Detector, Landmarker
 from clearswap.faces.tracker import TrackConfig, Tracker
 from clearswap.media.files import count_frames
 from common import Cell, Plot, Point, Result, Table
@@ -36,7 +36,7 @@ def speed_and_jitter(frames: list[Frame], make: Callable[[], Tracker], *, afresh
 
 
 def jitter(landmarks: Points) -> float:
-    """Median length of the second difference over time of landmarks (T, 468, 2), per thousand of the eye distance."""
+    """Median length of the second difference over time of landmarks (T, 478, 2), per thousand of the eye distance."""
     eyes = np.linalg.norm(landmarks[:, 263] - landmarks[:, 33], axis=-1).mean()
     return float(1000 * np.median(np.linalg.norm(np.diff(landmarks, 2, axis=0), axis=-1)) / eyes)
 
@@ -67,7 +67,7 @@ def main() -> None:
     """Measure every clip."""
     wanted = common.options(__doc__)
     frames, rounds = (20, 1) if wanted.quick else (FRAMES, 5)
-    detector, mesh = Detector(), Mesh()
+    detector, mesh = Detector(), Landmarker()
     with common.scratch() as folder:
         given = wanted.clips or [clips.clip_of("a"), clips.standard_clip(folder, frames, [])]
         rows = [measure(clip, lambda: Tracker(TrackConfig(), detector, mesh), frames, rounds) for clip in given]

@@ -23,7 +23,7 @@ from torch import nn
 import clearswap
 from clearswap.disclosure.credentials import Statement, load_signer, sign
 from clearswap.disclosure.stamp import make_stamp
-from clearswap.faces.face_models import Detector, Mesh
+from clearswap.faces.face_models import Detector, Landmarker
 from clearswap.faces.tracker import TrackConfig, Tracker
 
 CLIPS = Path(clearswap.__file__).parent / "demo_clips"
@@ -44,7 +44,7 @@ DEVICE = torch.accelerator.current_accelerator() or torch.device("cpu")
 
 # ---- 1 Align: every face upright, of one size, in the same place of a square -----------------------------------------
 
-# The eyes' corners, the tip of the nose, the corners of the mouth: their numbers among the 468 landmarks, and where
+# The eyes' corners, the tip of the nose, the corners of the mouth: their numbers among the 478 landmarks, and where
 # they lie in the mean face (dlib's, Boost licence), in shares of the square.
 POINTS = [33, 133, 362, 263, 1, 61, 291]
 PLACES = [[0.27, 0.355], [0.40, 0.355], [0.60, 0.355], [0.73, 0.355], [0.5, 0.54], [0.352, 0.706], [0.648, 0.706]]
@@ -70,8 +70,8 @@ def align(frame, matrix, size):
 
 
 def find_faces(clip):
-    """Yield each frame (H, W, 3) of a clip with the landmarks (468, 2) of its largest face, or None."""
-    tracker = Tracker(TrackConfig(), Detector(), Mesh())
+    """Yield each frame (H, W, 3) of a clip with the landmarks (478, 2) of its largest face, or None."""
+    tracker = Tracker(TrackConfig(), Detector(), Landmarker())
     with av.open(str(clip)) as container:
         for picture in (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)):
             faces = tracker(picture)
@@ -206,7 +206,7 @@ def train(faces, minutes):
 # ---- 5 Convert: draw every frame's face as the other person, match its colours, blend it in, say that it is made -----
 @torch.no_grad()
 def swap_face(frame, landmarks, model):
-    """A frame (H, W, 3) in bytes with person a's face in the place of the one at `landmarks` (468, 2)."""
+    """A frame (H, W, 3) in bytes with person a's face in the place of the one at `landmarks` (478, 2)."""
     matrix = face_matrix(landmarks, SIZE)
     aligned = align(frame, matrix, SIZE)
     seen = torch.from_numpy(aligned).to(DEVICE).permute(2, 0, 1)[None].float() / 255

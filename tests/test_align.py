@@ -94,7 +94,7 @@ def test_a_face_of_any_size_turn_and_place_is_brought_to_the_same_square(
 
 
 def test_the_mesh_s_468_points_stand_for_the_usual_68() -> None:
-    mesh = np.random.default_rng(0).normal(100, 30, (468, 2)).astype(np.float32)
+    mesh = np.random.default_rng(0).normal(100, 30, (478, 2)).astype(np.float32)
     assert len(set(MESH_TO_68.tolist())) == 68
     assert np.array_equal(face_matrix(mesh, 128), face_matrix(mesh[MESH_TO_68], 128))
 

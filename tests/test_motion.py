@@ -100,9 +100,9 @@ def test_nothing_that_moves_and_nothing_that_should() -> None:
 
 
 def test_landmark_error_leaves_out_who_it_is() -> None:
-    truth = np.random.default_rng(0).uniform(0, 200, (6, 468, 2)).astype(np.float32)
+    truth = np.random.default_rng(0).uniform(0, 200, (6, 478, 2)).astype(np.float32)
     truth[:, 33], truth[:, 263] = (60, 100), (140, 100)
-    who = np.random.default_rng(1).uniform(-9, 9, (1, 468, 2)).astype(np.float32)
+    who = np.random.default_rng(1).uniform(-9, 9, (1, 478, 2)).astype(np.float32)
     assert landmark_error(truth + who, truth) == pytest.approx(0, abs=1e-3)
     moved = truth.copy()
     moved[:, :, 0] += np.where(np.arange(6) % 2, 4.0, -4.0)[:, None]

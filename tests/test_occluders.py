@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,12 @@ import torch
 
 import clearswap
 from clearswap.core.align import transform
-from clearswap.core.expression import MEASURES, centred, mirrored, read_expression
+from clearswap.core.expression import COEFFICIENTS, MEASURES, mirrored, read_expression
 from clearswap.core.mask import MaskConfig, hull
 from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import Swapper
-from clearswap.faces.faceset import mask_of, read_index
+from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
+from clearswap.faces.faceset import mask_of, read_face, read_index
 from clearswap.media.files import Occluders
 from clearswap.media.video import probe
 from clearswap.training.dataset import load_faces
@@ -102,21 +104,57 @@ def test_what_the_mask_leaves_out_stays_in_front(labelled: Path) -> None:
     assert np.array_equal(learned[right], whole[right])
 
 
-def test_expressions_are_measures_without_the_person_and_know_left_from_right(labelled: Path) -> None:
-    found = np.stack([read_expression(record.aligned_landmarks()) for record in read_index(labelled)])
+def test_expressions_mean_the_same_at_any_size_and_know_left_from_right(labelled: Path) -> None:
+    records = read_index(labelled)
+    found = np.stack([record.expression() for record in records])
     assert found.shape == (20, MEASURES)
-    own, other = centred(found)
-    assert np.abs((own + other).mean(0)).max() < 1e-4
     assert np.allclose(mirrored(mirrored(found)), found)
-    wider = np.stack([read_expression(record.landmarks) for record in read_index(labelled)])
-    upright = np.abs(wider - found).max()
-    assert upright < 0.6  # the size and place of a face do not matter, and its tilt hardly
+    reader = ExpressionReader()
+    wider = np.stack([reader(3 * record.landmarks + 100) for record in records])
+    assert np.abs(wider - found).mean() < 0.05  # the size and place of a face do not matter, and its tilt hardly
+
+
+def test_a_mirror_swaps_a_face_s_sides(labelled: Path) -> None:
+    """The picture of a face, mirrored: what is read off it is what `mirrored` makes of what was read off the face."""
+    record = read_index(labelled)[10]
+    picture, landmarker, reader = read_face(labelled, record), Landmarker(), ExpressionReader()
+    roi = roi_of(record.aligned_landmarks())
+    own, _ = landmarker(picture, roi)
+    mirror = np.ascontiguousarray(picture[:, ::-1])
+    other, _ = landmarker(
+        mirror, (np.array([picture.shape[1] - 1 - roi[0][0], roi[0][1]], np.float32), roi[1], -roi[2])
+    )
+    difference = np.abs(mirrored(reader(own)[None])[0] - reader(other))
+    assert difference.mean() < 0.12
 
 
 def test_an_opened_mouth_is_measured(labelled: Path) -> None:
-    landmarks = read_index(labelled)[0].landmarks.copy()
-    before = read_expression(landmarks)
+    record = read_index(labelled)[0]
+    landmarks = record.aligned_landmarks().copy()
+    before = read_expression(landmarks, record.coefficients)
     landmarks[[14, 87, 317, 17], 1] += 10
-    after = read_expression(landmarks)
-    assert after[12] > before[12] + 1  # between the lips
-    assert np.allclose(after[:6], before[:6])  # eyes and brows
+    after = read_expression(landmarks, record.coefficients)
+    lips = len(COEFFICIENTS)
+    assert after[lips : lips + 3].min() > before[lips : lips + 3].max() + 1
+    assert np.allclose(after[lips + 3 : lips + 7], before[lips + 3 : lips + 7])  # lids and gaze
+
+
+def test_a_set_with_the_landmarks_of_before_is_looked_at_anew(labelled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(labelled, folder)
+    now = read_index(folder)
+    lines = [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["landmarks"] = line["landmarks"][:468]
+        del line["coefficients"]
+    (folder / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    upgraded = read_index(folder)
+    eyes = np.linalg.norm(now[0].landmarks[263] - now[0].landmarks[33])
+    for one, other in zip(now, upgraded, strict=True):
+        assert one.file == other.file
+        assert np.linalg.norm(one.landmarks - other.landmarks, axis=1).mean() < 0.03 * eyes
+        assert np.abs(one.coefficients - other.coefficients).mean() < 0.05
+    assert len(json.loads((folder / "index.jsonl").read_text().splitlines()[0])["landmarks"]) == 478
+    before = (folder / "index.jsonl").stat().st_mtime_ns
+    read_index(folder)
+    assert (folder / "index.jsonl").stat().st_mtime_ns == before

@@ -75,7 +75,7 @@ def test_one_face_again_and_again_is_much_alike(faces_a: Path, faces_b: Path, tm
 
 def test_a_head_that_turns_is_seen_to_turn() -> None:
     """Eyes, edges and nose of a head in three dimensions, turned and drawn flat."""
-    canonical = np.zeros((468, 3))
+    canonical = np.zeros((478, 3))
     canonical[[33, 263]] = (-45, -20, 60), (45, -20, 60)
     canonical[[234, 454]] = (-75, 0, 0), (75, 0, 0)
     canonical[[10, 152]] = (0, -90, 40), (0, 90, 40)

@@ -14,7 +14,7 @@ from clearswap.core.smoothing import SmoothConfig, smooth
 from clearswap.faces.tracker import Face, Faces, FacesWriter, read_faces
 from clearswap.media.pipeline import windows
 
-FACE = np.random.default_rng(0).uniform(100, 300, (468, 2)).astype(np.float32)
+FACE = np.random.default_rng(0).uniform(100, 300, (478, 2)).astype(np.float32)
 FACE[33], FACE[263] = (150, 180), (250, 180)  # the outer eye corners, 100 pixels apart
 
 
@@ -60,7 +60,7 @@ def written(folder: Path, present: list[list[int]]) -> Faces:
     random, writer = np.random.default_rng(2), FacesWriter(folder, 1)
     for numbers in present:
         roi = (np.zeros(2, np.float32), 1.0, 0.0)
-        faces = [Face(FACE + random.standard_normal((468, 2)).astype(np.float32), 1.0, roi, n) for n in numbers]
+        faces = [Face(FACE + random.standard_normal((478, 2)).astype(np.float32), 1.0, roi, n) for n in numbers]
         writer.add(faces, {n: [0.1 * n] for n in numbers if n < 2})
     return writer.close()
 

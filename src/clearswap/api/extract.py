@@ -14,6 +14,7 @@ import numpy as np
 
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
+from clearswap.faces.face_models import ExpressionReader, turned_upright
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
 from clearswap.media.files import Occluders, atomic_folder, count_frames, encode_picture, list_inputs, read_source
@@ -84,14 +85,15 @@ def extract(
     """
     sources = list_inputs([Path(given) for given in inputs])
     lengths = [-(-count_frames(source) // config.every) for source in sources]
-    tracker = make_tracker(tracking)
+    tracker, reader = make_tracker(tracking), ExpressionReader()
     faces = frames = empty = 0
     with atomic_folder(Path(output)) as folder, (folder / INDEX).open("w", encoding="utf-8") as index:
         for number, (source, total) in enumerate(zip(sources, lengths, strict=True)):
             same = sum(other.stem == source.stem for other in sources[:number])
             name = f"{source.stem}-{same + 1}" if same else source.stem
+            covered = Occluders([source], None)
             cut = partial(
-                _cut_out, folder=folder, name=name, source=source, config=config, covered=Occluders([source], None)
+                _cut_out, folder=folder, name=name, source=source, config=config, covered=covered, reader=reader
             )
             decoded = ahead(read_source(source, every=config.every))
             with (
@@ -119,6 +121,7 @@ def _cut_out(
     source: Path,
     config: ExtractConfig,
     covered: Occluders,
+    reader: ExpressionReader,
 ) -> list[FaceRecord]:
     """Align and save the faces of one frame, with masks of what is known to cover them."""
     frame, faces = found
@@ -148,6 +151,7 @@ def _cut_out(
                 sharpness=round(sharpness(aligned), 2),
                 size=size,
                 landmarks=face.landmarks,
+                coefficients=reader.coefficients(turned_upright(face.landmarks)),
             )
         )
     return records

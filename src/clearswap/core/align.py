@@ -19,7 +19,7 @@ Frame = NDArray[np.uint8]  # (H, W, 3) RGB
 Points = NDArray[np.float32]  # (N, 2), x then y
 Matrix = NDArray[np.float64]  # (2, 3), maps (x, y, 1) of the frame to (x, y) of the aligned square
 
-# Where the 68 usual landmarks lie in the 468-point face mesh (positions on the canonical mesh; jaw, brows,
+# Where the 68 usual landmarks lie in the face mesh (positions on the canonical mesh; jaw, brows,
 # nose, eyes, outer lip, inner lip).
 MESH_TO_68 = np.array(
     [127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356]
@@ -66,7 +66,7 @@ def umeyama(points: NDArray[np.floating], goal: NDArray[np.floating]) -> Matrix:
 def face_matrix(landmarks: Points, size: int, coverage: float = 1.0, drop: float = 0.0) -> Matrix:
     """The alignment matrix of one face: from frame pixels to pixels of a square of side `size`.
 
-    `landmarks`: the (468, 2) mesh or the (68, 2) usual points, in frame pixels. `coverage` and `drop`: which part of
+    `landmarks`: the (478, 2) mesh or the (68, 2) usual points, in frame pixels. `coverage` and `drop`: which part of
     the `whole_face` square fills it, see `zoomed`.
     """
     usual = landmarks if len(landmarks) == 68 else landmarks[MESH_TO_68]

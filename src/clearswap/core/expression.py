@@ -1,6 +1,10 @@
-"""The expression of a face: a few measures of its landmarks (lids, lips, mouth corners, brows, where the head turns).
+"""The expression of a face, in numbers that mean the same for everybody, whatever else a person's footage shows.
 
-The encoder learns to read them off the picture (`network.ModernNet`), so that they mean the same for both persons.
+Most are the 52 coefficients of the face landmarker (`faces/face_models.py`): 0 is a face at rest, 1 as far as faces go.
+Some are lengths that the landmarks give more exactly: shut lips are 0 apart on every face.
+
+Nothing is centred. Less each person's own average, two people of whom one talks and one listens would be told that the
+averages mean the same, and the listener's shut mouth became the talker's half open one.
 """
 
 from __future__ import annotations
@@ -10,43 +14,70 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Points
 
-Expressions = NDArray[np.float32]  # (N, MEASURES)
+Coefficients = NDArray[np.float32]  # (52,) or (N, 52) in 0..1
+Expressions = NDArray[np.float32]  # (MEASURES,) or (N, MEASURES)
 
-# Pairs of mesh landmarks whose distance is measured: one on the picture's left, then its twin on the right.
-_PAIRS = (
-    *((159, 145), (386, 374)),  # lids
-    *((105, 159), (334, 386)),  # brows, from the upper lids
-    *((107, 133), (336, 362)),  # inner ends of the brows, from the inner corners of the eyes
-    *((61, 0), (291, 0)),  # mouth corners, from the upper lip
-    *((61, 17), (291, 17)),  # mouth corners, from the lower lip
-    *((82, 87), (312, 317)),  # the lips apart, left and right
-    (13, 14),  # the lips apart, in the middle
-    (61, 291),  # the mouth's width
+# In the order of the network's output (MediaPipe, face_blendshapes_graph.cc; the names are ARKit's). "Left" is the
+# person's own left.
+COEFFICIENTS = (
+    *("neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff"),
+    *("cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight"),
+    *("eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight"),
+    *("eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight"),
+    *("mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel"),
+    *("mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker"),
+    *("mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft"),
+    *("mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight"),
+    *("noseSneerLeft", "noseSneerRight"),
 )
-_TWINS = 12  # the first so many come in twos, left and right
-MEASURES = len(_PAIRS) + 2  # and how far the head nods and turns
-# Standard deviation of each measure in eight clips of speech, in thousandths of the face's height: all count alike.
-_USUAL = np.array([5, 5, 9, 9, 10, 10, 45, 45, 30, 30, 18, 18, 19, 29, 40, 200], np.float32) / 1000
+# Pairs of landmarks whose distance is measured, in shares of the face's height: the lips apart (left of the picture,
+# right, middle), the lids apart (left, right).
+_LIPS = ((82, 87), (312, 317), (13, 14))
+_LIDS = ((159, 145), (386, 374))
+_EYES = ((33, 133, 468), (362, 263, 473))  # corners from left to right in the picture, and the iris
+MEASURES = len(COEFFICIENTS) + len(_LIPS) + len(_LIDS) + 4  # gaze across and down, how far the head turns and nods
+_COEFFICIENT, _LENGTH, _GAZE, _POSE = 4.0, 50.0, 10.0, 8.0  # factors that give each number a spread of about 0.5
 
 
-def read_expression(landmarks: Points) -> Expressions:
-    """The measures (MEASURES,) of a face with aligned `landmarks` (468, 2), in multiples of their usual spread."""
-    height = float(np.linalg.norm(landmarks[10] - landmarks[152]))
-    first, second = np.array(_PAIRS).T
-    apart = np.linalg.norm(landmarks[first] - landmarks[second], axis=-1)
-    turn = landmarks[1, 0] - (landmarks[234, 0] + landmarks[454, 0]) / 2
-    nod = landmarks[1, 1] - (landmarks[10, 1] + landmarks[152, 1]) / 2
-    return (np.append(apart, [nod, turn]) / height / _USUAL).astype(np.float32)
+def read_expression(landmarks: Points, coefficients: Coefficients) -> Expressions:
+    """The expression (MEASURES,) of a face with upright `landmarks` (478, 2) of any scale, and its coefficients."""
+    height = max(float(np.linalg.norm(landmarks[10] - landmarks[152])), 1e-6)
+    first, second = np.array([*_LIPS, *_LIDS]).T
+    apart = np.linalg.norm(landmarks[first] - landmarks[second], axis=-1) / height
+    turn = (landmarks[1, 0] - (landmarks[234, 0] + landmarks[454, 0]) / 2) / height
+    nod = (landmarks[1, 1] - (landmarks[10, 1] + landmarks[152, 1]) / 2) / height
+    return np.concatenate(
+        [_COEFFICIENT * coefficients, _LENGTH * apart, _GAZE * read_gaze(landmarks), [_POSE * turn, _POSE * nod]]
+    ).astype(np.float32)
+
+
+def read_gaze(landmarks: Points) -> NDArray[np.float32]:
+    """Where the irises lie from the middles of the eyes (2,): to the picture's right and down, in eye widths, the mean
+    of both eyes.
+    """
+    found: list[NDArray[np.float32]] = []
+    for left, right, iris in _EYES:
+        along = landmarks[right] - landmarks[left]
+        offset = landmarks[iris] - (landmarks[left] + landmarks[right]) / 2
+        down = np.array([-along[1], along[0]], np.float32)
+        found.append(np.array([offset @ along, offset @ down], np.float32) / max(float(along @ along), 1e-6))
+    return np.mean(found, 0)
+
+
+def _mirror_order() -> tuple[list[int], NDArray[np.float32]]:
+    """Which number of a face becomes which of its mirror image, and by which sign."""
+    swapped = [n.replace("Left", "?").replace("Right", "Left").replace("?", "Right") for n in COEFFICIENTS]
+    order = [COEFFICIENTS.index(name) for name in swapped]
+    lips, lids, gaze, pose = (len(COEFFICIENTS) + start for start in (0, 3, 5, 7))
+    order += [lips + 1, lips, lips + 2, lids + 1, lids, gaze, gaze + 1, pose, pose + 1]
+    signs = np.ones(MEASURES, np.float32)
+    signs[[gaze, pose]] = -1
+    return order, signs
+
+
+_ORDER, _SIGNS = _mirror_order()
 
 
 def mirrored(expressions: Expressions) -> Expressions:
-    """The measures (N, MEASURES) of faces as a mirror shows them: twins change places, the turn its sign."""
-    order = [i ^ 1 if i < _TWINS else i for i in range(MEASURES)]
-    return expressions[:, order] * np.where(np.arange(MEASURES) == MEASURES - 1, -1, 1).astype(np.float32)
-
-
-def centred(expressions: Expressions) -> tuple[Expressions, Expressions]:
-    """The measures (N, MEASURES) of one person's faces and of their mirror images, less that person's own average."""
-    other = mirrored(expressions)
-    mean = (expressions.mean(0) + other.mean(0)) / 2  # how thick someone's lips are is not what they do
-    return expressions - mean, other - mean
+    """The expressions (N, MEASURES) of faces as a mirror shows them."""
+    return expressions[:, _ORDER] * _SIGNS

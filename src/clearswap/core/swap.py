@@ -55,12 +55,12 @@ class Swapper:
     blend: BlendConfig = BlendConfig()
 
     def __call__(self, frame: Frame, landmarks: Sequence[Points]) -> Frame:
-        """Replace the faces of one frame, whose landmarks (468, 2) are given, by itself."""
+        """Replace the faces of one frame, whose landmarks (478, 2) are given, by itself."""
         return self.fit(frame, self.draw([frame] * len(landmarks), landmarks), seed=0)
 
     @torch.inference_mode()
     def draw(self, frames: Sequence[Frame], landmarks: Sequence[Points]) -> list[NewFace]:
-        """Draw new faces as one batch: the face with `landmarks[i]` (468, 2) of `frames[i]` for each i."""
+        """Draw new faces as one batch: the face with `landmarks[i]` (478, 2) of `frames[i]` for each i."""
         if not len(landmarks):
             return []
         model = self.model

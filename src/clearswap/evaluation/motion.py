@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Points
+from clearswap.core.expression import read_gaze
 from clearswap.faces.pose import mouth_opening
 
 Curves = NDArray[np.float64]  # (N, 8): the eight numbers of each frame
@@ -17,38 +17,28 @@ Curves = NDArray[np.float64]  # (N, 8): the eight numbers of each frame
 FEATURES = ("eye opening", "mouth opening", "brows", "gaze across", "gaze down", "yaw", "pitch", "roll")
 FACE = slice(0, 5)  # what a face does by itself; the rest is the head's pose
 POSE = slice(5, 8)  # yaw > 0 turns to the picture's right, pitch > 0 nods down, roll > 0 turns clockwise
+# The upper lid's landmarks, each with the lower one's below it, of the eye on the picture's left and the other.
+_LIDS = (((160, 144), (159, 145), (158, 153)), ((385, 380), (386, 374), (387, 373)))
 _BROWS = ((105, 159), (334, 386), (107, 133), (336, 362))  # each landmark with one of the eye below it
 
 
-def read_motion(mesh: NDArray[np.float32], irises: Points, lids: Points) -> Curves:
-    """The eight numbers (8,) of a face, from what is given in pixels: `mesh` (468, 3) with depth, `irises` (2, 2) and
-    `lids` (2, 2, 7, 2), lower and upper, of the eye on the left of the picture and the one on the right.
-
-    The lids are those of the iris network: the mesh alone hardly sees a blink.
-    """
-    corners = [mesh[[33, 133], :2], mesh[[362, 263], :2]]
+def read_motion(mesh: NDArray[np.float32]) -> Curves:
+    """The eight numbers (8,) of a face, from its landmarks with depth: `mesh` (478, 3) in pixels."""
     openings = [
-        np.linalg.norm(lower - upper, axis=-1).mean() / np.linalg.norm(last - first)
-        for (lower, upper), (first, last) in zip(lids, corners, strict=True)
+        np.mean([np.linalg.norm(mesh[upper, :2] - mesh[lower, :2]) for upper, lower in lids])
+        / np.linalg.norm(mesh[first, :2] - mesh[last, :2])
+        for lids, (first, last) in zip(_LIDS, ((33, 133), (362, 263)), strict=True)
     ]
     brows = np.mean([np.linalg.norm(mesh[brow] - mesh[eye]) for brow, eye in _BROWS])
     eyes_apart = np.linalg.norm(mesh[263] - mesh[33])
-    gaze = np.mean([_gaze(eye, iris) for eye, iris in zip(corners, irises, strict=True)], 0)
+    gaze = read_gaze(mesh[:, :2])
     across = mesh[263] - mesh[33] + mesh[356] - mesh[127]
     down = mesh[2] - mesh[10]
     yaw = np.arctan2(-across[2], np.hypot(*across[:2]))
     pitch = np.arctan2(-down[2], np.hypot(*down[:2]))
     roll = np.arctan2(across[1], across[0])
     shares = [np.mean(openings), mouth_opening(mesh), brows / eyes_apart]
-    return np.array([*(100 * share for share in shares), *gaze, *np.degrees([yaw, pitch, roll])], np.float64)
-
-
-def _gaze(corners: Points, iris: Points) -> Points:
-    """Where the iris lies from the middle of the eye, along it and across it, in hundredths of its width."""
-    along = corners[1] - corners[0]
-    offset = iris - corners.mean(0)
-    across = np.array([-along[1], along[0]])
-    return np.array([offset @ along, offset @ across], np.float32) * np.float32(100 / max(float(along @ along), 1e-6))
+    return np.array([*(100 * share for share in [*shares, *gaze]), *np.degrees([yaw, pitch, roll])], np.float64)
 
 
 @dataclass(frozen=True)
@@ -103,7 +93,7 @@ def _without_pose(curve: Curves, pose: Curves) -> Curves:
 
 
 def landmark_error(result: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean distance (N,) of aligned landmarks (N, 468, 2) in per cent of the distance of the outer eye corners.
+    """Mean distance (N,) of aligned landmarks (N, 478, 2) in per cent of the distance of the outer eye corners.
 
     Each landmark's mean difference over the clip is taken out: it is who a person is, not what the face does.
     """

@@ -36,7 +36,7 @@ from clearswap.evaluation.scores import (
     Samples,
     as_tensor,
 )
-from clearswap.faces.face_models import Detector, Iris, Mesh
+from clearswap.faces.face_models import Detector, Landmarker
 from clearswap.faces.faceset import read_face, read_index
 from clearswap.faces.selection import Embedding, chip
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow
@@ -152,7 +152,7 @@ def _sampled_frame(
 class FaceMeasures:
     """What a face shows in one frame."""
 
-    landmarks: Points  # (468, 2) in frame pixels
+    landmarks: Points  # (478, 2) in frame pixels
     motion: NDArray[np.float64]  # (8,)
     chip: Frame  # for the embedding
     present: bool
@@ -165,19 +165,18 @@ class FaceReader:
         self.tracking = tracking
         self.embedding = Embedding()
         self._detector = Detector(size=tracking.detect_size, threshold=tracking.threshold)
-        self._mesh, self._iris = Mesh(), Iris()
-        self._own = Tracker(tracking, self._detector, self._mesh)
+        self._landmarker = Landmarker()
+        self._own = Tracker(tracking, self._detector, self._landmarker)
 
     def tracker(self) -> Tracker:
-        """A tracker for one clip, which may run in a thread of its own: a mesh cannot be shared between two."""
-        return Tracker(self.tracking, self._detector, Mesh())
+        """A tracker for one clip, which may run in a thread of its own: a landmarker cannot be shared between two."""
+        return Tracker(self.tracking, self._detector, Landmarker())
 
     def __call__(self, picture: Frame, face: Face) -> FaceMeasures:
         """Read the face that is where `face` was found in another picture of the same moment."""
         found = self._own.look(picture, face.roi)
-        _, depth, _ = self._mesh.with_depth(picture, found.roi)
-        mesh = np.column_stack([found.landmarks, depth])
-        motion = read_motion(mesh, *self._iris(picture, found.landmarks))
+        _, depth, _ = self._landmarker.with_depth(picture, found.roi)
+        motion = read_motion(np.column_stack([found.landmarks, depth]))
         present = found.score >= self.tracking.presence
         return FaceMeasures(found.landmarks, motion, chip(picture, found.landmarks), present)
 

