@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import common
-from clearswap.core.network import PRESETS, build
+from clearswap.core.expression import MEASURES
+from clearswap.core.modern import build
+from clearswap.core.network import PRESETS
 from common import Cell, Result, Table
 
 
@@ -33,7 +35,7 @@ class Patches(nn.Module):
 
     def forward(self, aligned: Tensor) -> Tensor:
         """The patches (B, 3, S, S) drawn for `aligned` (B, 3, S, S)."""
-        return self.net(aligned, "a", "a").patch
+        return self.net(aligned, torch.zeros(len(aligned), MEASURES), "a", "a").patch
 
 
 def grids(*, together: bool) -> Callable[[], Tensor | list[Tensor]]:

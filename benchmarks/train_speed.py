@@ -18,7 +18,9 @@ from torch import Tensor, nn
 import clips
 import common
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.network import ModelConfig, ReconstructBoth, SwapNet
+from clearswap.core.expression import MEASURES
+from clearswap.core.modern import ReconstructBoth, Told
+from clearswap.core.network import ModelConfig, SwapNet
 from clearswap.core.train_step import TrainingState, draw_batches, start_training, train_step
 from clearswap.training.dataset import FaceData, load_faces
 from clearswap.training.device import computes_bfloat16, used_device
@@ -70,7 +72,8 @@ def multiply_adds(net: SwapNet, size: int) -> float:
     hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, kinds)]
     net.eval()
     with torch.inference_mode():
-        net(torch.rand(1, 3, size, size, device=used_device()), "a", "a")
+        device = used_device()
+        net(torch.rand(1, 3, size, size, device=device), torch.zeros(1, MEASURES, device=device), "a", "a")
     net.train()
     for hook in hooks:
         hook.remove()
@@ -119,15 +122,17 @@ def augmentation(one: Trainee) -> Callable[[], object]:
 def network(one: Trainee) -> Callable[[], object]:
     """Both persons through the network and back, with the cheapest of losses."""
     config, net = one.state.config, one.state.net
-    x = torch.rand(config.batch, 3, config.size, config.size, device=used_device())
+    device = used_device()
+    x = torch.rand(config.batch, 3, config.seen, config.seen, device=device)
     x = x.contiguous(memory_format=torch.channels_last)
-    noise = torch.randn(config.batch, config.latent, device=used_device())
+    expression, noise = (torch.randn(config.batch, n, device=device) for n in (MEASURES, config.latent))
+    told = Told(expression, noise, torch.ones(config.batch, 1, device=device))
     lesson = ReconstructBoth(net)
 
     def there_and_back() -> None:
         net.zero_grad()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=one.bfloat16):
-            drawn = lesson([x, x], [noise, noise])
+            drawn = lesson([x, x], [told, told])
             total = sum(part.float().sum() for one in drawn for part in one if part is not None)
         total.backward()
 

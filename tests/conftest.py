@@ -145,7 +145,7 @@ def tiny_model(faces_a: Path, faces_b: Path, shared: Shared) -> Path:
     """A small lite model that was never trained but knows its persons, for all that is not about learning."""
 
     def make(folder: Path) -> None:
-        state = start_training(replace(PRESETS["lite"], size=48, width=0.25), 1, torch.device("cpu"))
+        state = start_training(replace(PRESETS["lite"], size=48, seen=48, width=0.25), 1, torch.device("cpu"))
         for side, faces in (("a", faces_a), ("b", faces_b)):
             some = embeddings(faces, spread(read_index(faces), 24), Embedding())
             state.persons[side] = torch.from_numpy(average(some))

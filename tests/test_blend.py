@@ -91,7 +91,9 @@ def test_an_empty_mask_has_an_empty_box() -> None:
     assert box_of_mask(np.zeros((SIZE, SIZE), np.float32), placed(0, 1, 50, 50), (100, 160, 3)) == (0, 0, 0, 0)
 
 
-CONFIG = ModelConfig("test", "lite", size=SIZE, coverage=0.8, drop=0.0, only_face=False, learning_rate=1e-3, batch=2)
+CONFIG = ModelConfig(
+    "test", "modern", size=SIZE, seen=SIZE, coverage=0.8, drop=0.0, only_face=False, learning_rate=1e-3, batch=2
+)
 
 
 def face(x: float, y: float, width: float) -> np.ndarray:
@@ -108,7 +110,7 @@ def face(x: float, y: float, width: float) -> np.ndarray:
 
 def test_a_swapper_that_draws_what_it_gets_changes_next_to_nothing() -> None:
     frame = scene(1, 200, 160)
-    swapper = Swapper(Drawn, CONFIG, torch.device("cpu"), blend=BlendConfig(colour=1.0))
+    swapper = Swapper(lambda aligned, _: Drawn(aligned), CONFIG, torch.device("cpu"), blend=BlendConfig(colour=1.0))
     result = swapper(frame, [face(100, 80, 70)])
     assert psnr(result, frame) > 40
 
@@ -116,7 +118,7 @@ def test_a_swapper_that_draws_what_it_gets_changes_next_to_nothing() -> None:
 def test_a_swapper_draws_the_faces_of_several_frames_in_one_batch() -> None:
     batches: list[int] = []
 
-    def draw(aligned: torch.Tensor) -> Drawn:
+    def draw(aligned: torch.Tensor, _: torch.Tensor) -> Drawn:
         batches.append(len(aligned))
         return Drawn(1 - aligned)
 
@@ -202,7 +204,7 @@ def test_looks_differ_on_a_real_face_and_raw_is_what_was_drawn() -> None:
     for look in LOOKS:
         mask, blend = with_look(look, MaskConfig(), BlendConfig())
         swapper = Swapper(
-            lambda aligned: Drawn(aligned * 0.5 + 0.3), CONFIG, torch.device("cpu"), mask=mask, blend=blend
+            lambda aligned, _: Drawn(aligned * 0.5 + 0.3), CONFIG, torch.device("cpu"), mask=mask, blend=blend
         )
         results[look] = swapper(frame, [face(100, 100, 70)])
     middle = {look: int(result[100, 100, 0]) for look, result in results.items()}

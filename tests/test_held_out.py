@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import clearswap
 from clearswap import TrainConfig
 from clearswap.core.augment import framed
+from clearswap.core.expression import MEASURES
 from clearswap.core.network import PRESETS, Drawn, ModelConfig, Side
 from clearswap.core.train_step import start_training
 from clearswap.faces.faceset import FaceRecord
@@ -100,13 +101,14 @@ class Draws(nn.Module):
         super().__init__()
         self.change = change
 
-    def forward(self, aligned: Tensor, seen: Side, drawn: Side) -> Drawn:
+    def forward(self, aligned: Tensor, expression: Tensor, seen: Side, drawn: Side) -> Drawn:
+        assert expression.shape == (len(aligned), MEASURES)
         assert seen == drawn
         return Drawn(self.change(aligned))
 
 
 def shown_to(size: int, coverage: float = 0.7, drop: float = 0.055) -> ModelConfig:
-    return replace(PRESETS["lite"], size=size, coverage=coverage, drop=drop, only_face=False)
+    return replace(PRESETS["lite"], size=size, seen=size, coverage=coverage, drop=drop, only_face=False)
 
 
 @pytest.fixture(scope="module")

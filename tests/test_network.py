@@ -11,19 +11,8 @@ from torch import nn
 
 from clearswap.core.expression import MEASURES
 from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.network import (
-    PRESETS,
-    LatentNorm,
-    ModelConfig,
-    ModernNet,
-    ReconstructBoth,
-    Residual,
-    Side,
-    build,
-    classic_decoder,
-    classic_encoder,
-    map_sides,
-)
+from clearswap.core.modern import LatentNorm, ModernNet, ReconstructBoth, Residual, Shown, Told, build, map_sides
+from clearswap.core.network import PRESETS, Drawn, ModelConfig, Side, classic_decoder, classic_encoder
 from clearswap.errors import OptionError
 
 
@@ -113,7 +102,7 @@ def test_shape_and_range_come_out_as_they_went_in(name: str) -> None:
     with torch.inference_mode():
         for seen in SIDES:
             for drawn in SIDES:
-                out = net(faces, seen, drawn)
+                out = net(faces, torch.randn(2, MEASURES), seen, drawn)
                 assert (out.mask is not None) == (out.expression is not None) == config.masks
                 for picture, channels in ((out.patch, 3), (out.mask, 1)):
                     if picture is not None:
@@ -126,9 +115,12 @@ def test_shape_and_range_come_out_as_they_went_in(name: str) -> None:
 def test_gradients_reach_every_parameter(name: str) -> None:
     config = small(name)
     net = build(config)
-    faces = [torch.rand(4, 3, config.size, config.size) for _ in "ab"]
-    drawn = ReconstructBoth(net)(faces, [torch.randn(4, config.latent) for _ in "ab"])
-    sum(out.patch.mean() + (0 if out.mask is None else out.mask.mean()) for out in drawn).backward()
+    faces = [torch.rand(4, 3, config.seen, config.seen) for _ in "ab"]
+    expressions, noise = [torch.randn(4, MEASURES) for _ in "ab"], [torch.randn(4, config.latent) for _ in "ab"]
+    told = [Told(e, x, torch.ones(4, 1)) for e, x in zip(expressions, noise, strict=True)]
+    drawn: list[Drawn] = ReconstructBoth(net)(faces, told)
+    parts = [part for out in drawn for part in out if part is not None]
+    sum(part.mean() for part in parts).backward()
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
 
@@ -137,33 +129,72 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 def test_one_side_does_not_touch_the_others_decoder(name: str) -> None:
     config = small(name)
     net = build(config)
-    net(torch.rand(2, 3, config.size, config.size), "a", "a").patch.mean().backward()
+    net(torch.rand(2, 3, config.size, config.size), torch.randn(2, MEASURES), "a", "a").patch.mean().backward()
     assert all(p.grad is not None for p in [*net.encoder.parameters(), *net.decoder_a.parameters()])
     assert all(p.grad is None for p in net.decoder_b.parameters())
 
 
-def test_who_is_seen_chooses_the_level_and_who_is_drawn_the_decoder() -> None:
+def test_who_is_seen_chooses_the_norm_and_who_is_drawn_the_decoder() -> None:
     config = PRESETS["lite"]
-    net, faces = build(config), torch.rand(3, 3, config.size, config.size)
+    net, faces, expression = build(config), torch.rand(3, 3, config.size, config.size), torch.randn(3, MEASURES)
     assert isinstance(net, ModernNet)
-    for _ in range(3):  # so that the two levels differ
-        net(faces, "a", "a")
+    for _ in range(3):  # so that the two norms differ
+        net(faces, expression, "a", "a")
     net.eval()
     with torch.inference_mode():
-        latent, maps = net.encoder(faces)
-        for seen, level in (("a", net.level_a), ("b", net.level_b)):
-            folded = net.common(torch.cat([latent[:, :MEASURES], level(latent[:, MEASURES:])], 1))
-            assert torch.equal(net(faces, seen, "a").patch, net.decoder_a(folded))
-            assert torch.equal(net(faces, seen, "b").patch, net.decoder_b(folded))
-            assert torch.equal(net(faces, seen, "b").mask, net.mask(maps))
-        assert not torch.equal(net(faces, "a", "a").patch, net(faces, "a", "b").patch)
-        assert not torch.equal(net(faces, "a", "a").patch, net(faces, "b", "a").patch)
+        read, maps = net.encoder(faces)
+        pairs: list[tuple[Side, LatentNorm]] = [("a", net.norm_a), ("b", net.norm_b)]
+        for seen, norm in pairs:
+            for drawn in SIDES:
+                said = expression if seen == drawn else net.shown(drawn)(expression)
+                folded = net.common(torch.cat([said, norm(read[:, MEASURES:])], 1))
+                assert torch.equal(net(faces, expression, seen, drawn).patch, net.decoder(drawn)(folded))
+            mask = F.interpolate(net.mask(maps), (config.size, config.size), mode="bilinear")
+            assert torch.equal(net(faces, expression, seen, "b").mask, mask)
+        own = net(faces, expression, "a", "a").patch
+        assert not torch.equal(own, net(faces, expression, "a", "b").patch)
+        assert not torch.equal(own, net(faces, expression, "b", "a").patch)
+        assert not torch.equal(own, net(faces, -expression, "a", "a").patch)
+
+
+def test_nobody_is_asked_for_what_their_footage_never_showed() -> None:
+    generator = torch.Generator().manual_seed(0)
+    few = torch.randn(3, MEASURES, generator=generator)
+    footage = 0.5 + torch.rand(200, 3, generator=generator) @ few  # three things, in any mixture
+    shown = Shown()
+    shown.learn(footage)
+    usual = footage[((footage > shown.low) & (footage < shown.high)).all(1)][:5]
+    assert torch.allclose(shown(usual), usual, atol=1e-4)
+    foreign = shown(10 * torch.randn(50, MEASURES, generator=generator))
+    assert (foreign >= footage.amin(0) - 1).all()
+    assert (foreign <= footage.amax(0) + 1).all()
+    off = torch.linalg.lstsq(few.T, (foreign - 0.5).T).solution.T @ few - (foreign - 0.5)
+    assert off.abs().max() < 1e-3  # nothing but these three, mixed
+    config = PRESETS["lite"]
+    net, faces = build(config).eval(), torch.rand(1, 3, config.size, config.size)
+    assert isinstance(net, ModernNet)
+    net.shown_b.learn(footage)
+    with torch.inference_mode():
+        asked, other = torch.full((1, MEASURES), 9.0), torch.full((1, MEASURES), 90.0)
+        assert torch.allclose(net(faces, asked, "a", "b").patch, net(faces, other, "a", "b").patch, atol=1e-5)
+        assert not torch.allclose(net(faces, asked, "b", "b").patch, net(faces, other, "b", "b").patch, atol=1e-3)
+
+
+def test_a_face_that_is_forgotten_is_drawn_by_its_expression_alone() -> None:
+    config = PRESETS["lite"]
+    net, expressions = build(config), [torch.randn(1, MEASURES).expand(2, -1) for _ in "ab"]
+    noise, faces = [torch.randn(2, config.latent) for _ in "ab"], [torch.rand(2, 3, 96, 96) for _ in "ab"]
+    told = [Told(expressions[i], noise[i], kept) for i, kept in enumerate((torch.zeros(2, 1), torch.ones(2, 1)))]
+    drawn: list[Drawn] = ReconstructBoth(net)(faces, told)
+    assert torch.equal(drawn[0].patch[0], drawn[0].patch[1])
+    assert not torch.equal(drawn[1].patch[0], drawn[1].patch[1])
 
 
 def test_classic_is_encoder_and_decoder_and_nothing_else() -> None:
     net, faces = build(PRESETS["classic"]), torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(net(faces, "b", "a").patch, net.decoder_a(net.encoder(faces)))
+        drawn = net(faces, torch.randn(2, MEASURES), "b", "a")
+        assert torch.equal(drawn.patch, net.decoder_a(net.encoder(faces)))
 
 
 def test_a_level_brings_its_persons_latents_to_zero_mean_and_unit_spread() -> None:
@@ -180,24 +211,28 @@ def test_a_level_brings_its_persons_latents_to_zero_mean_and_unit_spread() -> No
 
 
 def test_noise_reaches_the_latent_in_training() -> None:
-    config = PRESETS["lite"]
-    net, faces = build(config), torch.rand(3, 3, config.size, config.size)
-    noises = (None, [torch.randn(3, config.latent)])
-    plain, noisy = (net.decode_pairs([faces], [("a", "a")], noise)[0] for noise in noises)
-    assert not torch.equal(plain.patch, noisy.patch)
-    assert torch.equal(plain.mask, noisy.mask)  # the mask knows nothing of it
+    norm, latents = LatentNorm(8), torch.randn(4, 8)
+    noise = torch.randn(4, 8)
+    assert torch.allclose(norm(latents, noise) - norm(latents), 0.5 * noise, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [0, 8, 98, 100, 120, 516, 640, 1024])
 def test_a_size_that_does_not_halve_evenly_is_refused(size: int) -> None:
     with pytest.raises(OptionError, match=f"{size} pixels is not possible; give 64, 96"):
-        build(replace(PRESETS["lite"], size=size))
+        build(replace(PRESETS["lite"], seen=size))
 
 
-@pytest.mark.parametrize("size", [64, 96, 128, 192, 256, 384, 512])
-def test_the_sizes_that_the_refusal_names_are_possible(size: int) -> None:
-    config = replace(PRESETS["lite"], size=size, width=0.125)
-    out = build(config).eval()(torch.rand(1, 3, size, size), "b", "a")
+def test_a_face_that_the_maps_do_not_fold_into_is_refused() -> None:
+    with pytest.raises(OptionError, match="Faces of 200 pixels are not possible; give a multiple of 24"):
+        build(replace(PRESETS["lite"], size=200))
+
+
+@pytest.mark.parametrize("seen", [64, 96, 128, 192, 256, 512])
+@pytest.mark.parametrize("times", [1, 1.5, 2])
+def test_the_sizes_that_the_refusal_names_are_possible(seen: int, times: float) -> None:
+    size = int(times * seen)
+    config = replace(PRESETS["lite"], seen=seen, size=size, width=0.125)
+    out = build(config).eval()(torch.rand(1, 3, size, size), torch.randn(1, MEASURES), "b", "a")
     assert out.patch.shape == (1, 3, size, size)
 
 

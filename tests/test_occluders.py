@@ -84,7 +84,7 @@ def test_what_the_mask_leaves_out_stays_in_front(labelled: Path) -> None:
     record = read_index(labelled)[0]
     frame = np.full((400, 400, 3), 120, np.uint8)
 
-    def draw(aligned: torch.Tensor) -> Drawn:
+    def draw(aligned: torch.Tensor, _: torch.Tensor) -> Drawn:
         """White faces; something covers their left half."""
         mask = torch.ones_like(aligned[:, :1])
         mask[..., : aligned.shape[-1] // 2] = 0

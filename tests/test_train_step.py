@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.expression import MEASURES
@@ -47,7 +48,7 @@ def test_every_preset_learns_faces_masks_and_expressions(few: list[Path], name: 
     config = small(name)
     data = [load_faces(folder, config, CPU)[0] for folder in few]
     state = start_training(config, 0, CPU)
-    drawn = state.net(torch.rand(1, 3, config.size, config.size), "b", "a")
+    drawn = state.net(torch.rand(1, 3, config.size, config.size), torch.zeros(1, MEASURES), "b", "a")
     assert drawn.patch.shape == (1, 3, config.size, config.size)
     assert drawn.mask is not None
     losses = [train_step(state, data, AugmentConfig(), bfloat16=name == "hd") for _ in range(3)]
@@ -75,15 +76,15 @@ def batches_of(data: list[FaceData], augmentation: AugmentConfig, count: int = 3
     state = start_training(PRESETS["lite"], 0, CPU)
     batch = draw_batches(state, data, augmentation, count)[0]
     assert batch.expressions.shape == (count, MEASURES)
-    assert batch.noise.shape == (count, PRESETS["lite"].latent)
-    return [batch.inputs, batch.targets]
+    assert batch.told.noise.shape == (count, PRESETS["lite"].latent)
+    return [F.interpolate(batch.inputs, batch.targets.shape[-2:], mode="bilinear"), batch.targets]
 
 
 def test_covers_are_in_the_input_and_out_of_the_mask_and_never_in_the_face_to_draw(lite: list[FaceData]) -> None:
     still = AugmentConfig(warp=0, mix_light=0, occlude=0)
     inputs, targets = batches_of(lite, still)
     covered_inputs, covered_targets = batches_of(lite, replace(still, occlude=1.0))
-    assert torch.allclose(inputs, targets[:, :3], atol=1e-6)
+    assert (inputs - targets[:, :3]).abs().mean() < 0.01
     assert torch.equal(targets[:, :4], covered_targets[:, :4])
     hidden = (targets[:, 4] - covered_targets[:, 4]) > 0.5
     assert 0.02 < hidden.float().mean() < 0.4
@@ -95,7 +96,7 @@ def test_mixed_light_is_in_input_and_target_alike(lite: list[FaceData]) -> None:
     still = AugmentConfig(warp=0, mix_light=0, occlude=0)
     _, plain = batches_of(lite, still)
     inputs, targets = batches_of(lite, replace(still, mix_light=1.0))
-    assert torch.allclose(inputs, targets[:, :3], atol=1e-6)
+    assert (inputs - targets[:, :3]).abs().mean() < 0.01
     assert torch.equal(plain[:, 3:], targets[:, 3:])
     assert (plain[:, :3] - targets[:, :3]).abs().mean() > 0.005
 
@@ -105,5 +106,5 @@ def test_expressions_are_mirrored_with_their_faces(lite: list[FaceData]) -> None
     straight = draw_batches(state, lite, AugmentConfig(mirror=0), 40)[0].expressions
     state.generator.manual_seed(0)
     turned = draw_batches(state, lite, AugmentConfig(mirror=1), 40)[0].expressions
-    assert torch.allclose(straight[:, -1], -turned[:, -1], atol=1e-4)
-    assert not torch.equal(straight[:, 0], turned[:, 0])
+    assert torch.allclose(straight[:, -2], -turned[:, -2], atol=1e-4)
+    assert torch.equal(straight[:, -1], turned[:, -1])

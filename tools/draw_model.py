@@ -20,7 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from clearswap.core.network import PRESETS, ModernEncoder, ModernNet, SwapNet, build
+from clearswap.core.modern import ModernEncoder, ModernNet, build
+from clearswap.core.network import PRESETS, SwapNet
 
 DOCS = Path(__file__).parent.parent / "docs"
 QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid)  # shape nothing: not drawn

@@ -26,6 +26,7 @@ from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
 from clearswap.disclosure.stamp import LabelConfig, Stamp, make_stamp, mark_in, require_label
 from clearswap.errors import InputError, OutputError
+from clearswap.faces.face_models import ExpressionReader
 from clearswap.faces.first_pass import Finder, find_faces, make_finder
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig, read_faces
@@ -201,7 +202,7 @@ def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
     """Load what draws a role's person, from the role's model. Raises `ModelError`."""
     device = used_device()
     config, net = checkpoint.load_network(role.model, device)
-    return Swapper(drawer(net, role.to), config, device, mask, blend)
+    return Swapper(drawer(net, role.to), config, device, mask, blend, ExpressionReader())
 
 
 def _convert_file(

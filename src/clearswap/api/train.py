@@ -17,7 +17,7 @@ import torch
 from clearswap.api.review import review
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.network import PRESETS, ModelConfig
-from clearswap.core.train_step import TrainingState, start_training, train_step
+from clearswap.core.train_step import TrainingState, learn_shown, start_training, train_step
 from clearswap.disclosure.consent import Basis, keep_consent, public, require_consent
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
@@ -220,6 +220,7 @@ def _begin(job: Job, sets: dict[str, Path], origin: Path | None, consent: dict[s
     job.world.wait()  # until it is saved
     if not job.world.leads:
         checkpoint.resume(job.folder, state)
+    learn_shown(state, job.data)
     return state
 
 

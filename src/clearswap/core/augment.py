@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clearswap.core.expression import MEASURES
 from clearswap.core.network import ModelConfig
 
 
@@ -36,6 +37,7 @@ class AugmentConfig:
         light: Largest change of a face's brightness and of each of its colours in training, as a share.
         mix_light: How often (0..1) a face is trained in the light of one of the other person's; not in `classic`.
         occlude: How often (0..1) something is held before a face in training; not in `classic`.
+        mix_expressions: Share of the numbers of a face's expression that are told wrong in training: as another face's.
     """
 
     rotation: float = 2.0
@@ -46,6 +48,7 @@ class AugmentConfig:
     light: float = 0.05
     mix_light: float = 0.5
     occlude: float = 0.3
+    mix_expressions: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class RandomDraws:
     occluded: Tensor  # (B,) in 0..1: whether something is held before the face
     occluders: Tensor  # (B, 4, 9) in 0..1: what is held there, see `occlude`
     noise: Tensor  # (B, L), normal: added to the latent, see `network.LatentNorm`
+    forget: Tensor  # (B, 1) in 0..1: whether it is drawn by its expression alone
+    told: Tensor  # (B, MEASURES) in 0..1: which numbers of its expression are another face's
 
     def part(self, chosen: slice) -> RandomDraws:
         """The random numbers of some of the faces."""
@@ -88,6 +93,8 @@ def sample_random(batch: int, latent: int, device: torch.device, generator: torc
         occluded=uniform(),
         occluders=uniform(4, 9),
         noise=normal(latent),
+        forget=uniform(1),
+        told=uniform(MEASURES),
     )
 
 
@@ -95,12 +102,13 @@ def augment(faces: Tensor, draws: RandomDraws, model: ModelConfig, config: Augme
     """Make inputs and targets of aligned faces.
 
     `faces`: (B, C, R, R) in 0..1, aligned as `whole_face`; channels past the third (weights, mask) get the same
-    geometry and no light. Returns the warped input (B, 3, S, S) and the target (B, C, S, S): the part of the square
-    that the model sees, changed at random. Place and warp are one grid, so that a face is sampled, and blurred, once.
+    geometry and no light. Returns the warped input (B, 3, `model.seen`, `model.seen`) and the target (B, C, S, S): the
+    part of the square that the model sees, changed at random. Place and warp are one grid, so that a face is sampled,
+    and blurred, once.
     """
-    straight = random_grid(draws, model, config)
-    warped = straight + random_warp(draws.warp, model.size, config.warp * model.coverage)
-    inputs, targets = _sample(faces[:, :3], warped), _sample(faces, straight)
+    warp = random_warp(draws.warp, model.seen, config.warp * model.coverage)
+    inputs = _sample(faces[:, :3], random_grid(draws, model, config, model.seen) + warp)
+    targets = _sample(faces, random_grid(draws, model, config, model.size))
     gain = 1 + config.light * (draws.light[:, :3] + draws.light[:, 3:]) / 2  # half common to all colours, half not
     for pictures in (inputs, targets):
         relight(pictures, gain[..., None, None])
@@ -110,20 +118,20 @@ def augment(faces: Tensor, draws: RandomDraws, model: ModelConfig, config: Augme
 def framed(faces: Tensor, model: ModelConfig) -> Tensor:
     """The part that the model sees of aligned faces (B, C, R, R), unchanged: (B, C, S, S). For previews."""
     one, shift = faces.new_ones(len(faces)), faces.new_zeros(len(faces), 2)
-    return _sample(faces, _grid(model.coverage * one, 0 * one, one, shift, model))
+    return _sample(faces, _grid(model.coverage * one, 0 * one, one, shift, model, model.size))
 
 
-def random_grid(draws: RandomDraws, model: ModelConfig, config: AugmentConfig) -> Tensor:
-    """Sampling grids (B, S, S, 2) in -1..1 of randomly turned, scaled, shifted and mirrored squares."""
+def random_grid(draws: RandomDraws, model: ModelConfig, config: AugmentConfig, size: int) -> Tensor:
+    """Sampling grids (B, size, size, 2) in -1..1 of randomly turned, scaled, shifted and mirrored squares."""
     angle = draws.place[:, 0] * config.rotation * torch.pi / 180
     scale = model.coverage * (1 + draws.place[:, 1] * config.scale)
     flip = torch.where(draws.mirror < config.mirror, -1.0, 1.0)
     shift = draws.place[:, 2:] * config.shift * 2 * model.coverage
-    return _grid(scale * angle.cos(), scale * angle.sin(), flip, shift, model)
+    return _grid(scale * angle.cos(), scale * angle.sin(), flip, shift, model, size)
 
 
-def _grid(scaled_cos: Tensor, scaled_sin: Tensor, flip: Tensor, shift: Tensor, model: ModelConfig) -> Tensor:
-    centres = ((2 * torch.arange(model.size, device=flip.device) + 1) / model.size - 1)[:, None]  # of pixels, -1..1
+def _grid(scaled_cos: Tensor, scaled_sin: Tensor, flip: Tensor, shift: Tensor, model: ModelConfig, size: int) -> Tensor:
+    centres = ((2 * torch.arange(size, device=flip.device) + 1) / size - 1)[:, None]  # of pixels, -1..1
     # (B, 2): where a step to the right in the new square leads in the stored one, and a step down
     right, down = torch.stack([scaled_cos * flip, scaled_sin * flip], 1), torch.stack([-scaled_sin, scaled_cos], 1)
     middle = torch.stack([shift[:, 0], shift[:, 1] + 2 * model.drop], 1)
@@ -151,12 +159,13 @@ def _resize(points: Tensor, size: int, mode: str, *, corners: bool) -> Tensor:
 
 
 def relight(faces: Tensor, gain: Tensor) -> None:
-    """Multiply the colours of `faces` (B, C, S, S) by `gain` (B, 3, ...), in place, and keep them in 0..1."""
-    faces[:, :3].mul_(gain).clamp_(0, 1)
+    """Multiply the colours of `faces` (B, C, S, S) by `gain` (B, 3, n, n), in place, and keep them in 0..1."""
+    field = gain if gain.shape[-1] == 1 else _resize(gain, faces.shape[-1], "bilinear", corners=False)
+    faces[:, :3].mul_(field).clamp_(0, 1)
 
 
 def mix_light(faces: Tensor, others: Tensor, draws: RandomDraws, config: AugmentConfig) -> Tensor:
-    """The gain (B, 3, S, S) that puts `faces` into the light of `others`; 1 where chance leaves a face as it is.
+    """The gain (B, 3, 4, 4) that puts `faces` into the light of `others`; 1 where chance leaves a face as it is.
 
     `faces`, `others`: (B, 3, S, S) in 0..1 of the two persons. Light is what is left of a face when it is averaged to
     4x4 cells: its bright and dark sides. The gain is the ratio of these cells, the other's to the face's own, less the
@@ -166,8 +175,7 @@ def mix_light(faces: Tensor, others: Tensor, draws: RandomDraws, config: Augment
     own, other = (F.adaptive_avg_pool2d(x, 4) + 0.05 for x in (faces, others))
     own, other = (x / x.mean((2, 3), keepdim=True) for x in (own, other))
     share = torch.where(draws.mix[:, 0] < config.mix_light, draws.mix[:, 1], 0.0)[:, None, None, None]
-    gain = (other / own).clamp(0.4, 2.5) ** share
-    return _resize(gain, faces.shape[-1], "bilinear", corners=False)
+    return (other / own).clamp(0.4, 2.5) ** share
 
 
 def occlude(faces: Tensor, occluders: Tensor, covered: Tensor) -> Tensor:

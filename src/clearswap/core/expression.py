@@ -51,6 +51,12 @@ def read_expression(landmarks: Points, coefficients: Coefficients) -> Expression
     ).astype(np.float32)
 
 
+def no_expression(landmarks: Points) -> Expressions:
+    """Zeros (MEASURES,) for a face with `landmarks`: for what draws faces without being told what they do."""
+    del landmarks
+    return np.zeros(MEASURES, np.float32)
+
+
 def read_gaze(landmarks: Points) -> NDArray[np.float32]:
     """Where the irises lie from the middles of the eyes (2,): to the picture's right and down, in eye widths, the mean
     of both eyes.

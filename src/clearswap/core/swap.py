@@ -18,6 +18,7 @@ from torch import Tensor
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform
 from clearswap.core.blend import BlendConfig, match_sharpness, paste
 from clearswap.core.colour import colour_stats, transfer_colour
+from clearswap.core.expression import Expressions, no_expression
 from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
 from clearswap.core.network import Drawn, ModelConfig, Side, SwapNet
 
@@ -34,8 +35,8 @@ class NewFace:
     matrix: Matrix  # from the frame to the square
 
 
-def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Drawn]:
-    """A function that draws faces of one person as the other, `to`."""
+def drawer(net: SwapNet, to: Side) -> Callable[[Tensor, Tensor], Drawn]:
+    """A function that draws faces with their expressions, of one person as the other, `to`."""
     seen: Side = "b" if to == "a" else "a"
     return partial(net, seen=seen, drawn=to)
 
@@ -44,15 +45,17 @@ def drawer(net: SwapNet, to: Side) -> Callable[[Tensor], Drawn]:
 class Swapper:
     """Puts new faces into frames: `draw` cuts out aligned squares and has them drawn anew, `fit` lays them back.
 
-    `network` is a function from aligned faces (B, 3, S, S) in 0..1 to these faces `Drawn` as somebody else: a
-    trained network's `drawer`, or anything to be compared with it.
+    `network` is a function from aligned faces (B, 3, S, S) in 0..1 and their expressions (B, MEASURES) to these faces
+    `Drawn` as somebody else: a trained network's `drawer`, or anything to be compared with it. `read` gives the
+    expression (MEASURES,) of a face with landmarks (478, 2).
     """
 
-    network: Callable[[Tensor], Drawn]
+    network: Callable[[Tensor, Tensor], Drawn]
     model: ModelConfig
     device: torch.device
     mask: MaskConfig = MaskConfig()
     blend: BlendConfig = BlendConfig()
+    read: Callable[[Points], Expressions] = no_expression
 
     def __call__(self, frame: Frame, landmarks: Sequence[Points]) -> Frame:
         """Replace the faces of one frame, whose landmarks (478, 2) are given, by itself."""
@@ -71,7 +74,8 @@ class Swapper:
             squares = [only_face(square, points) for square, points in zip(squares, moved, strict=True)]
         aligned = np.stack(squares).astype(np.float32) / np.float32(255)  # (B, S, S, 3)
         seen = torch.from_numpy(aligned).to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        drawn = self.network(seen)
+        expressions = torch.from_numpy(np.stack([self.read(points) for points in landmarks])).to(self.device)
+        drawn = self.network(seen, expressions)
         masks = np.stack([face_mask(points, model.size, self.mask) for points in moved])
         mask = torch.from_numpy(masks).to(self.device)[:, None]  # (B, 1, S, S)
         if drawn.mask is not None and self.mask.learned:

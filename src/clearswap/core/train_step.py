@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, occlude, relight, sample_random
 from clearswap.core.losses import dissimilarity, weighted_l1
-from clearswap.core.network import Counters, Drawn, ModelConfig, ReconstructBoth, SwapNet, build, to_device
+from clearswap.core.modern import ModernNet, ReconstructBoth, Told, build, to_device
+from clearswap.core.network import Counters, Drawn, ModelConfig, SwapNet
 
 
 @dataclass
@@ -46,10 +47,10 @@ class FaceData:
 class Batch:
     """The faces of one person in one step: warped at random, and what the network is to make of them."""
 
-    inputs: Tensor  # (B, 3, S, S)
+    inputs: Tensor  # (B, 3, `ModelConfig.seen`, `ModelConfig.seen`)
     targets: Tensor  # (B, 5, S, S): the faces, the weights of their pixels, and where they show face
-    expressions: Tensor  # (B, MEASURES)
-    noise: Tensor  # (B, L)
+    expressions: Tensor  # (B, MEASURES): what the faces say
+    told: Told  # what the network is told of them
 
 
 def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
@@ -65,27 +66,43 @@ def start_training(model: ModelConfig, seed: int, device: torch.device) -> Train
     return TrainingState(model, net, average, optimizer, generator, Counters())
 
 
+def learn_shown(state: TrainingState, data: list[FaceData]) -> None:
+    """Tell the networks what each person's footage shows; see `network.Shown`."""
+    for net in (state.net, state.average):
+        if isinstance(net, ModernNet):
+            for shown, person in zip((net.shown_a, net.shown_b), data, strict=True):
+                shown.learn(person.expressions.flatten(0, 1))
+
+
 def train_step(
     state: TrainingState,
     data: list[FaceData],
     augmentation: AugmentConfig,
     *,
+    finish: float = 0.0,
     bfloat16: bool = False,
     net: nn.Module | None = None,
     share: Callable[[int], slice] = slice,
 ) -> Tensor:
     """Make one step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
 
+    `finish`: how far the last phase of a training is, 0..1; 0 before it. In it the learning rate falls to a twentieth,
+    and faces are neither warped nor their latents blurred: what was learned of any face is now fitted to these.
     With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
     `net` and `share` are for several processes (`training/device.py`): `net` is the `ReconstructBoth` of `state.net`,
     wrapped; `share` gets the size of a batch and says which of its faces this process computes (alone: all).
     """
     size = state.config.batch_at(state.counters.iteration)
+    if finish:
+        augmentation = replace(augmentation, warp=augmentation.warp * (1 - finish))
+    for group in state.optimizer.param_groups:
+        group["lr"] = state.config.learning_rate * 0.05**finish
     batches = draw_batches(state, data, augmentation, size, share(size))
     inputs = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
+    told = [batch.told._replace(noise=(1 - finish) * batch.told.noise) for batch in batches]
     reconstruct = net or ReconstructBoth(state.net)
     with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=bfloat16):
-        drawn: list[Drawn] = reconstruct(inputs, [batch.noise for batch in batches])
+        drawn: list[Drawn] = reconstruct(inputs, told)
     l1_a, extra_a = person_losses(drawn[0], batches[0], state.config)
     l1_b, extra_b = person_losses(drawn[1], batches[1], state.config)
     losses = torch.stack([l1_a, l1_b])
@@ -111,15 +128,35 @@ def draw_batches(
         inputs, targets = augment(faces.float().mul_(1 / 255), draws, model, augmentation)
         mirror = (draws.mirror < augmentation.mirror).long()
         augmented.append((draws, inputs, targets, person.expressions[chosen, mirror]))
+    said = mix_expressions(state, augmented, augmentation)
     if model.masks:  # the modern network; `classic` is trained as everybody knows it, without these two
-        both = [targets[:, :3] for _, _, targets, _ in augmented]
+        both = [targets[:, :3, ::2, ::2] for _, _, targets, _ in augmented]  # light is coarse
         gains = [mix_light(both[i], both[1 - i], augmented[i][0], augmentation) for i in (0, 1)]
         for (draws, inputs, targets, _), gain in zip(augmented, gains, strict=True):
             relight(inputs, gain)
             relight(targets, gain)
             free = occlude(inputs, draws.occluders, draws.occluded < augmentation.occlude)
-            targets[:, 4:].mul_(free)
-    return [Batch(inputs, targets, expressions, draws.noise) for draws, inputs, targets, expressions in augmented]
+            targets[:, 4:].mul_(F.interpolate(free, targets.shape[-2:], mode="bilinear", align_corners=False))
+    return [
+        Batch(inputs, targets, own, Told(expression, draws.noise, (draws.forget >= model.forget).to(inputs)))
+        for (draws, inputs, targets, own), expression in zip(augmented, said, strict=True)
+    ]
+
+
+def mix_expressions(
+    state: TrainingState, augmented: list[tuple[RandomDraws, Tensor, Tensor, Tensor]], config: AugmentConfig
+) -> list[Tensor]:
+    """What the decoders are told of both persons' faces (B, MEASURES): now and then one number of another face.
+
+    Of the numbers of a face, some are those of a face of the other person, as far as its own person shows that. In a
+    swap all are; a decoder that never met two that do not go together draws what goes with neither.
+    """
+    own = [expression for *_, expression in augmented]
+    if not isinstance(state.net, ModernNet):
+        return own
+    foreign = [state.net.shown_a(own[1]), state.net.shown_b(own[0])]
+    chosen = [draws.told < config.mix_expressions for draws, *_ in augmented]
+    return [torch.where(which, other, mine) for which, other, mine in zip(chosen, foreign, own, strict=True)]
 
 
 def person_losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -131,7 +168,7 @@ def person_losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tenso
     if model.structure_weight:
         extra = extra + model.structure_weight * dissimilarity(patch, face, weight)
     if drawn.mask is not None:
-        extra = extra + F.mse_loss(drawn.mask.float(), mask)
+        extra = extra + F.mse_loss(drawn.mask.float(), F.interpolate(mask, drawn.mask.shape[-2:]))
     if drawn.expression is not None:
         extra = extra + model.expression_weight * F.smooth_l1_loss(drawn.expression.float(), batch.expressions)
     return l1, extra

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
 from clearswap.core.mask import hull
@@ -314,7 +315,12 @@ def pasted(frame: Frame, landmarks: Points, face: NDArray[np.uint8]) -> Frame:
     """`frame` with `face` (256, 256, 3) as its face: a swap that follows nothing but where the head is."""
     drawn = Drawn(as_tensor(face[None]))
     blend = BlendConfig(colour=0.0, sharpen=0.0, grain=0.0)
-    return Swapper(lambda _: drawn, _FINE, torch.device("cpu"), blend=blend)(frame, [landmarks])
+
+    def draw(aligned: Tensor, expression: Tensor) -> Drawn:
+        del aligned, expression
+        return drawn
+
+    return Swapper(draw, _FINE, torch.device("cpu"), blend=blend)(frame, [landmarks])
 
 
 def oracle(frame: Frame, landmarks: Points, truth: Frame, true_landmarks: Points) -> Frame:

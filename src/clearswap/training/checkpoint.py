@@ -31,7 +31,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
-from clearswap.core.network import Counters, ModelConfig, SwapNet, build, to_device
+from clearswap.core.modern import build, to_device
+from clearswap.core.network import Counters, ModelConfig, SwapNet
 from clearswap.errors import ModelError
 from clearswap.media.files import atomic_file, output_errors, partial_of
 
@@ -154,14 +155,14 @@ def read_persons(folder: Path) -> dict[str, Tensor]:
 def require_alike(folder: Path, config: ModelConfig) -> None:
     """Raise `ModelError` unless a new model of `config` can begin with the one in `folder`."""
     known, _ = read_about(folder)
-    shape = ("network", "size", "coverage", "width", "latent")
+    shape = ("network", "size", "seen", "coverage", "width", "latent")
     if any(getattr(known, name) != getattr(config, name) for name in shape):
         raise ModelError(f"{folder} holds a {known.preset} model; a {config.preset} model cannot begin with it.")
 
 
 def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
     """Let a new training begin with the encoder of the model in `folder`, and for each person that both know (their
-    embeddings lie nearer than `same`) with that person's level and decoder. Returns the sides whose decoders were kept.
+    embeddings lie nearer than `same`) with that person's norm and decoder. Returns the sides whose decoders were kept.
 
     Another person's decoder is not taken, although it would learn faster than a new one: nobody's face is to end up in
     the model of two others. Raises `ModelError` when the networks differ (see `require_alike`).
@@ -175,7 +176,7 @@ def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
         nearest = min(distances, key=lambda other: distances[other], default=None)
         if nearest is None or distances[nearest] >= same:
             continue
-        for part in ("level", "decoder"):
+        for part in ("norm", "decoder"):
             old, new = f"{part}_{nearest}.", f"{part}_{side}."
             taken |= {n.replace(old, new, 1): tensor for n, tensor in average.items() if n.startswith(old)}
         kept.append(side)

@@ -47,6 +47,7 @@ class HeldOut:
     """Faces of one person that are kept apart from training."""
 
     inputs: Tensor  # (H, 3, S, S) in 0..1, what the network sees
+    expressions: Tensor  # (H, MEASURES)
     truth: Tensor  # (H, 3, 128, 128) in 0..1, what it should draw
     area: Tensor  # (H, 1, 128, 128), 1 in the face
 
@@ -85,10 +86,10 @@ def held_out(records: list[FaceRecord], share: float) -> set[int]:
 
 
 def stored_side(model: ModelConfig) -> int:
-    """Side in pixels at which whole faces are kept for a network: a quarter more than it needs, so that drawing from
+    """Side in pixels at which whole faces are kept for a network: a tenth more than it needs, so that drawing from
     them blurs little.
     """
-    return round(model.size / model.coverage * 1.25 / 16) * 16
+    return round(model.size / model.coverage * 1.1 / 16) * 16
 
 
 def _as_bytes(
@@ -133,7 +134,9 @@ def _hold_out(faces: list[tuple[FaceRecord, Frame]], model: ModelConfig, device:
         truth.append(align(picture, view, HELD_OUT_SIZE))
         areas.append(hull(transform(record.aligned_landmarks(), view), HELD_OUT_SIZE)[..., None] // 255)
     inputs = framed(_stacked(shown).float() / 255, model)
-    return HeldOut(inputs.to(device), (_stacked(truth).float() / 255).to(device), _stacked(areas).float().to(device))
+    expressions = torch.from_numpy(np.stack([record.expression() for record, _ in faces]))
+    truths, face = _stacked(truth).float() / 255, _stacked(areas).float()
+    return HeldOut(inputs.to(device), expressions.to(device), truths.to(device), face.to(device))
 
 
 def _stacked(pictures: list[NDArray[np.uint8]]) -> Tensor:
@@ -150,7 +153,7 @@ def held_out_error(net: SwapNet, model: ModelConfig, held: HeldOut, side: Side) 
     total = torch.zeros((), device=held.inputs.device)
     for start in range(0, len(held.inputs), _HELD_OUT_BATCH):
         chosen = slice(start, start + _HELD_OUT_BATCH)
-        patch = net(held.inputs[chosen], side, side).patch
+        patch = net(held.inputs[chosen], held.expressions[chosen], side, side).patch
         drawn = F.grid_sample(
             patch, grid.expand(len(patch), -1, -1, -1), mode="bicubic", padding_mode="border", align_corners=False
         )

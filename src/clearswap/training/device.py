@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.distributed.nn import functional as dist_functional
 from torch.nn.parallel import DistributedDataParallel
 
-from clearswap.core.network import LatentNorm, ModelConfig
+from clearswap.core.modern import LatentNorm
+from clearswap.core.network import ModelConfig
 from clearswap.errors import ModelError, OptionError
 
 

@@ -179,17 +179,17 @@ def draw_preview(net: SwapNet, held_a: HeldOut, held_b: HeldOut) -> Frame:
     The faces shown are spread evenly over those that the network was never trained on.
     """
     net.eval()
-    blocks = [_block(net, held_a.inputs, "a", "b"), _block(net, held_b.inputs, "b", "a")]
+    blocks = [_block(net, held_a, "a", "b"), _block(net, held_b, "b", "a")]
     net.train()
     picture = torch.cat(blocks, 2)  # (3, H, W)
     return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def _block(net: SwapNet, faces: Tensor, own: Side, other: Side) -> Tensor:
-    chosen = torch.linspace(0, len(faces) - 1, _FACES).round().long()
-    original = faces[chosen.to(faces.device)]
-    again = net(original, own, own).patch
-    swapped = net(original, own, other).patch
+def _block(net: SwapNet, held: HeldOut, own: Side, other: Side) -> Tensor:
+    chosen = torch.linspace(0, len(held.inputs) - 1, _FACES).round().long().to(held.inputs.device)
+    original, expression = held.inputs[chosen], held.expressions[chosen]
+    again = net(original, expression, own, own).patch
+    swapped = net(original, expression, own, other).patch
     columns = torch.cat([original, again, swapped], 3)  # (F, 3, S, 3 S)
     return torch.cat(list(columns), 1)  # (3, F S, 3 S)
 

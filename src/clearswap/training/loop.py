@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from clearswap.core.augment import AugmentConfig
-from clearswap.core.network import Counters, ModelConfig, ReconstructBoth
+from clearswap.core.modern import ReconstructBoth
+from clearswap.core.network import Counters, ModelConfig
 from clearswap.core.train_step import FaceData, TrainingState, train_step
 from clearswap.errors import ModelError, OptionError
 from clearswap.progress import OnProgress, silent
@@ -55,6 +56,8 @@ class TrainConfig:
             training is; 0.1 when left out. A model that is there already keeps its own.
         until_flat: Stop when that error has flattened: when the last third of the training, and two minutes at
             least, brought less than one per cent.
+        finish: Share of the minutes or iterations, at their end, in which what was learned is refined: the learning
+            rate falls, and faces are warped less and less. A training without such an end has no last phase.
         precision: What the network's products are rounded to. "bfloat16" is 1.4 to 1.9 times as fast where the
             processor or GPU has it built in, and "auto" takes it there only; faces are drawn in "float32" always.
         seed: Of all that is random.
@@ -70,6 +73,7 @@ class TrainConfig:
     back_to: int | Literal["best"] | None = None
     hold_out: float | None = None
     until_flat: bool = False
+    finish: float = 0.3
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
 
@@ -82,6 +86,8 @@ class TrainConfig:
             raise OptionError(
                 f"Holding out {self.hold_out} of the faces is not possible; give more than 0, at most 0.5."
             )
+        if not 0 <= self.finish <= 1:
+            raise OptionError(f"A last phase of {self.finish:g} of the training is not possible; give 0 to 1.")
         if min(self.minutes or 0, self.iterations or 0) < 0:
             raise OptionError("A training cannot last less than nothing; give positive minutes or iterations.")
 
@@ -230,6 +236,14 @@ class Supervisor:
         done = config.iterations is not None and counters.iteration >= config.iterations
         return late or done or (config.until_flat and self.log.flat_minutes is not None)
 
+    def finish(self) -> float:
+        """How far the last phase of the training is, 0..1."""
+        counters, config = self.state.counters, self.job.config
+        done = [counters.seconds / (60 * config.minutes)] if config.minutes else []
+        done += [counters.iteration / config.iterations] if config.iterations else []
+        begin = 1 - config.finish
+        return min(1.0, max(0.0, (max(done, default=0.0) - begin) / config.finish)) if config.finish else 0.0
+
     def _explain_setback(self, trouble: str) -> None:
         folder, setbacks = self.job.folder, self.guard.setbacks + 1
         saved = checkpoint.read_about(folder)[1].iteration
@@ -293,10 +307,18 @@ def run(job: Job, state: TrainingState) -> tuple[float, float, float | None]:
     net = world.parallel(ReconstructBoth(state.net))
     supervisor = Supervisor(job, state) if world.leads else None
     while True:
-        decided = (supervisor.decide(), supervisor.guard.setbacks) if supervisor else (_STEP, 0)
-        order, setbacks = world.from_first(*decided)
+        decided = (supervisor.decide(), supervisor.guard.setbacks, supervisor.finish()) if supervisor else (_STEP, 0, 0)
+        order, setbacks, finish = world.from_first(*decided)
         if order == _STEP:
-            losses = train_step(state, job.data, job.augmentation, bfloat16=job.bfloat16, net=net, share=world.share)
+            losses = train_step(
+                state,
+                job.data,
+                job.augmentation,
+                finish=finish,
+                bfloat16=job.bfloat16,
+                net=net,
+                share=world.share,
+            )
             losses = world.mean(losses)
             if supervisor:
                 supervisor.guard.add(losses)
