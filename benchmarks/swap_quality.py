@@ -31,11 +31,17 @@ HOME = CACHE / "clearswap-quality"
 METRICS = {
     "fitted_psnr": "PSNR dB",
     "fitted_ssim": "SSIM",
+    "score": "score",
+    "perceptual": "perceptual distance",
+    "sharpness": "sharpness",
+    "lids": "lids",
+    "jaw": "jaw and lips",
+    "gaze": "gaze",
+    "closed": "closed lips stay closed",
     "followed": "motion followed",
     "identity_wanted": "identity: from the person put in",
     "edge": "visible edge",
     "flicker": "flicker",
-    "sharpness": "sharpness",
 }
 
 

@@ -24,6 +24,7 @@ from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.errors import InputError
 from clearswap.evaluation import metrics
+from clearswap.evaluation.meaning import MeaningReader
 from clearswap.evaluation.motion import read_motion
 from clearswap.evaluation.scores import (
     BASELINE,
@@ -154,6 +155,7 @@ class FaceMeasures:
 
     landmarks: Points  # (478, 2) in frame pixels
     motion: NDArray[np.float64]  # (8,)
+    meanings: NDArray[np.float64]  # (56,)
     chip: Frame  # for the embedding
     present: bool
 
@@ -166,6 +168,7 @@ class FaceReader:
         self.embedding = Embedding()
         self._detector = Detector(size=tracking.detect_size, threshold=tracking.threshold)
         self._landmarker = Landmarker()
+        self._meanings = MeaningReader()
         self._own = Tracker(tracking, self._detector, self._landmarker)
 
     def tracker(self) -> Tracker:
@@ -178,7 +181,8 @@ class FaceReader:
         _, depth, _ = self._landmarker.with_depth(picture, found.roi)
         motion = read_motion(np.column_stack([found.landmarks, depth]))
         present = found.score >= self.tracking.presence
-        return FaceMeasures(found.landmarks, motion, chip(picture, found.landmarks), present)
+        meanings = self._meanings(found.landmarks)
+        return FaceMeasures(found.landmarks, motion, meanings, chip(picture, found.landmarks), present)
 
 
 @dataclass
@@ -207,6 +211,7 @@ class ClipReader:
             np.stack(self.faces),
             np.stack([measures.motion for measures in self.measures]),
             np.stack(self.landmarks),
+            np.stack([measures.meanings for measures in self.measures]),
             self.reader.embedding([measures.chip for measures in self.measures]),
             {key: float(np.mean([scores[key] for scores in self.whole_frames])) for key in keys},
             sum(not measures.present for measures in self.measures),
