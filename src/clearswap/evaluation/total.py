@@ -3,9 +3,9 @@
 It is the product of five parts, each 0 to 1, to the power of its weight, so that nothing makes up for a part that is
 missing: a still picture of the right person says little, and the unswapped video is the wrong person.
 
-- How it looks (0.35): the perceptual distance; without a truth, sharpness.
+- How it looks (0.3): the perceptual distance; without a truth, sharpness.
 - Who it is (0.25): the distance of the embedding from the person put in.
-- What it says (0.25): the mean of lids, jaw, gaze, closed lips, closed lids and motion followed, of those told.
+- What it says (0.3): the mean of lids, jaw, gaze, closed lips, closed lids and motion followed, of those told.
 - How calm it is (0.075): flicker. How well it is joined (0.075): border.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-_LOOK, _IDENTITY, _MEANING, _FLICKER, _BORDER = 0.35, 0.25, 0.25, 0.075, 0.075
+_LOOK, _IDENTITY, _MEANING, _FLICKER, _BORDER = 0.3, 0.25, 0.3, 0.075, 0.075
 _SAYS = ("lids", "jaw", "gaze", "closed", "closed_lids", "followed")
 _FAR = 0.4  # perceptual distance by which the look falls to 1/e; the demo's still picture has 0.5, its oracle 0.07
 _BETWEEN, _STEEP = 0.5, 0.04  # embedding distance at which it may or may not be the person, and how soon it is sure
