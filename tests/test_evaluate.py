@@ -18,13 +18,17 @@ import pytest
 import clearswap
 from clearswap.api.evaluate import EvaluateConfig, EvaluateResult
 from clearswap.core.mask import hull
+from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.evaluation.motion import FEATURES
 from clearswap.evaluation.sampling import (
     ClipReader,
     SampledFrame,
     Sampler,
     chosen_frames,
+    mark_of_result,
     sampled_frames,
+    unlabelled,
+    whole_frame,
 )
 from clearswap.evaluation.scores import (
     BASELINE,
@@ -315,6 +319,28 @@ def test_what_changes_outside_the_face_is_seen(alone: Judge) -> None:
     assert done["sharpness"] == pytest.approx(1, abs=0.01)
 
 
+def test_our_own_label_and_mark_are_no_damage(alone: Judge) -> None:
+    frame = alone.frames[3]
+    shape = (frame.video.shape[0], frame.video.shape[1])
+    for label in (True, False):
+        stamp = make_stamp(shape, 4711, label=LabelConfig(label=label))
+        stamped = stamp(frame.video, frame.video)
+        assert whole_frame(stamped, frame, stamp.pattern)["outside"] == pytest.approx(100)
+        assert 38 < whole_frame(stamped, frame, None)["outside"] < 52  # the mark counts, the label does not
+    spoiled = stamp(frame.video // 2, frame.video)
+    assert whole_frame(spoiled, frame, stamp.pattern)["outside"] < 20
+    assert 0.8 < unlabelled(*shape).mean() < 1
+
+
+def test_the_mark_is_found_in_a_file(truth: Path, folder: Path) -> None:
+    pictures = pictures_of(truth)
+    stamp = make_stamp(pictures[0].shape[:2], 4711)
+    marked = lossless(folder / "marked.mkv", [stamp(picture, picture) for picture in pictures[:30]])
+    assert np.array_equal(mark_of_result(truth, marked), stamp.pattern)
+    assert mark_of_result(truth, truth) is None
+    assert mark_of_result(marked, marked) is None  # was there before
+
+
 def test_another_persons_face_is_another_identity(alone: Judge, lines: dict[str, ClipScores], video: Path) -> None:
     """The clip of person b, taken for a swap that should show person a."""
     pictures = pictures_of(video)
@@ -337,6 +363,7 @@ def test_the_files_hold_the_same_figures_and_need_nothing_else(kind: str, reques
     for name, line in done.lines.items():
         assert data["lines"][name]["scores"] == pytest.approx(line.scores)
         assert list(data["lines"][name]["motion"]) == list(FEATURES)
+        assert list(data["lines"][name]["meaning"]) == list(line.meaning.numbers)
         assert np.shape(data["motion"][name]) == (len(done.frames), len(FEATURES))
     page = done.report.read_text()
     assert re.findall(r"https?://|//[a-z]", re.sub(r"base64,[^\"]*", "", page)) == []

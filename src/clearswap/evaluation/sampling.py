@@ -40,7 +40,7 @@ from clearswap.evaluation.scores import (
     Samples,
     as_tensor,
 )
-from clearswap.faces.face_models import Detector, Landmarker
+from clearswap.faces.face_models import PERCEPTUAL, Detector, Landmarker, find_weights
 from clearswap.faces.faceset import read_face, read_index
 from clearswap.faces.selection import Embedding, chip
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow
@@ -231,6 +231,8 @@ class Sampler:
 
     def __init__(self, tracking: TrackConfig, *, identity: Path | None, has_truth: bool) -> None:
         self.has_truth = has_truth
+        if has_truth:
+            find_weights(PERCEPTUAL)  # will be needed: better missing now than after minutes
         self.reader = FaceReader(tracking)
         self.mark: Pattern | None = None  # of this swap
         self.frames: list[int] = []
