@@ -319,6 +319,21 @@ def test_what_changes_outside_the_face_is_seen(alone: Judge) -> None:
     assert done["sharpness"] == pytest.approx(1, abs=0.01)
 
 
+def test_every_fault_lowers_the_score(alone: Judge, lines: dict[str, ClipScores], video: Path) -> None:
+    best = lines[RESULT].scores["score"]
+    frozen, other = alone.frames[0].video, pictures_of(video)
+    changes: dict[str, Change] = {
+        "blurred": blurred,
+        "seamed": seamed,
+        "flickering": flickering,
+        "frozen": lambda _f, _m, _i: frozen,
+        "another person": lambda _f, _m, index: other[index],
+    }
+    found = {name: alone(change).scores["score"] for name, change in changes.items()}
+    assert max(found.values()) < best, found
+    assert max(found[name] for name in ("frozen", "another person")) < best - 30, found
+
+
 def test_our_own_label_and_mark_are_no_damage(alone: Judge) -> None:
     frame = alone.frames[3]
     shape = (frame.video.shape[0], frame.video.shape[1])

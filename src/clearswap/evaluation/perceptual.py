@@ -21,7 +21,7 @@ _ROOM = 8  # pixels of grey kept around the area
 
 
 class PerceptualDistance:
-    """ST-LPIPS: 0 for equal pictures; two frames of one clip about 0.02, two people's faces about 0.3."""
+    """ST-LPIPS: 0 for equal pictures; successive frames of a clip about 0.03, two people's faces about 0.3."""
 
     @cached_property
     def _weights(self) -> dict[str, Tensor]:
