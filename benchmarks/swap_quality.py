@@ -33,7 +33,7 @@ METRICS = {
     "fitted_ssim": "SSIM",
     "score": "score",
     "perceptual": "perceptual distance",
-    "sharpness": "sharpness",
+    "sharpness": "sharpness of structure",  # the column "sharpness" of before 0.3 was the Laplacian's
     "lids": "lids",
     "jaw": "jaw and lips",
     "gaze": "gaze",
