@@ -31,12 +31,19 @@ HOME = CACHE / "clearswap-quality"
 METRICS = {
     "fitted_psnr": "PSNR dB",
     "fitted_ssim": "SSIM",
+    "score": "score",
+    "perceptual": "perceptual distance",
+    "sharpness": "sharpness of structure",  # the column "sharpness" of before 0.3 was the Laplacian's
+    "lids": "lids",
+    "jaw": "jaw and lips",
+    "gaze": "gaze",
+    "closed": "closed lips stay closed",
     "followed": "motion followed",
     "identity_wanted": "identity: from the person put in",
     "edge": "visible edge",
     "flicker": "flicker",
-    "sharpness": "sharpness",
 }
+COLUMNS = ["pair: line", "steps", *METRICS.values(), "eyes: correlation", "mouth: correlation", "held-out error"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def train(pair: Pair, name: str, line: Line) -> None:
 def measure(pair: Pair, name: str, samples: int) -> dict[str, Any]:
     """Convert and evaluate, unless that was done since the model was trained; the evaluation as it was written."""
     model = pair.home / name / "model.safetensors"
-    home = pair.home / f"{name}-evaluation-2"  # the first evaluations had other names for lines and metrics
+    home = pair.home / f"{name}-evaluation-3"  # earlier evaluations had other lines and metrics
     written = home / "evaluation.json"
     if not written.is_file() or written.stat().st_mtime < model.stat().st_mtime:
         swapped = pair.home / f"{name}.mp4"
@@ -129,7 +136,7 @@ def rows_of(pair: Pair, measured: dict[str, dict[str, Any]]) -> list[list[Cell]]
         steps: Cell = trained(pair, name) if held else ""
         errors = [moment.held for moment in held if moment.held is not None]
         follows = [line["motion"][f]["correlation"] for f in ("eye opening", "mouth opening")]
-        figures: list[Cell] = [line["scores"][key] for key in METRICS]
+        figures: list[Cell] = [line["scores"].get(key, "") for key in METRICS]  # some tell nothing of some clips
         rows.append([f"{pair.name}: {name}", steps, *figures, *follows, errors[-1] if errors else ""])
     return rows
 
@@ -176,7 +183,11 @@ def rows_by_name(pair: Pair, measured: dict[str, dict[str, Any]]) -> dict[str, l
 def earlier_rows(out: Path) -> Sequence[Sequence[Cell]]:
     """What was measured before, perhaps on a machine whose models are gone."""
     path = out / "swap_quality.json"
-    return common.load(path).tables[0].rows if path.is_file() else []
+    if not path.is_file():
+        return []
+    table = common.load(path).tables[0]
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    return [[row.get(column, "") for column in COLUMNS] for row in rows]  # empty where it was not measured then
 
 
 def trained(pair: Pair, name: str) -> int:
@@ -190,7 +201,6 @@ def save(found: dict[str, list[Cell]], wanted: Options) -> None:
     names = [*found] if wanted.quick else [f"{pair.name}: {line}" for pair in PAIRS for line in lines]
     rows = [found[name] for name in names if name in found]
     missing = [name for name in names if name not in found]
-    columns = ["pair: line", "steps", *METRICS.values(), "eyes: correlation", "mouth: correlation", "held-out error"]
     bars = [(str(row[0]), float(row[2])) for row in rows]
     plot = Plot("PSNR in the face, placed, in the truth's colours", "bars", "", "dB", {"PSNR": bars})
     common.save(
@@ -201,7 +211,7 @@ def save(found: dict[str, list[Cell]], wanted: Options) -> None:
             "and colours; budgets in steps that take the named minutes on 2 idle cores "
             f"in float32 ({STEPS_A_MINUTE['lite']} steps a minute for lite, {STEPS_A_MINUTE['classic']} for classic) "
             "on the slower of the machines seen here; where there is bfloat16, the same steps take about 0.6 of that.",
-            [Table("Against the truth", columns, rows)],
+            [Table("Against the truth", COLUMNS, rows)],
             [plot],
             [f"Not measured: {', '.join(missing)}."] if missing else [],
         ),

@@ -16,7 +16,6 @@ from clearswap.evaluation.metrics import (
     borders,
     flicker,
     psnr,
-    sharpness,
     ssim,
 )
 from makers import scene
@@ -166,14 +165,6 @@ def test_colours_do_not_reward_a_blur_with_less_contrast() -> None:
     truth, area = blobs(), torch.ones(2, 1, 96, 96)
     found = best_colours(blurred(truth, 3), truth, area)
     assert min(found.gain) > 1
-
-
-def test_sharpness_knows_blur_from_noise() -> None:
-    face, area = 0.2 + 0.6 * tensor(0), torch.zeros(1, 1, 64, 64)
-    area[..., 12:52, 12:52] = 1
-    own = float(sharpness(face, area))
-    assert float(sharpness(blurred(face, 2), area)) < 0.9 * own
-    assert float(sharpness(face + noise(0.05), area)) > 1.5 * own
 
 
 def test_flicker_is_nothing_for_steady_change_and_counts_what_jumps() -> None:

@@ -171,7 +171,9 @@ def _print_evaluation(call: Call, done: EvaluateResult) -> None:
         table.add_column(name, justify="right", style="bold" if name == RESULT else "")
     for metric in done.metrics:
         title = f"{metric.title}, {metric.unit}" if metric.unit else metric.title
-        values = [f"{line.scores[metric.key]:.{1 if metric.unit == 'dB' else 3}f}" for line in done.lines.values()]
+        values = [
+            f"{line.scores[metric.key]:.{1 if metric.unit in ('dB', 'of 100') else 3}f}" for line in done.lines.values()
+        ]
         table.add_row(title, metric.better, *values)
     call.console.print(table)
     for line in [*done.notes, f"report         {done.report}"]:

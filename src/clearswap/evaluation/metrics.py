@@ -43,13 +43,6 @@ def blurred(frames: Tensor, sigma: float) -> Tensor:
     return F.conv2d(across, window.transpose(2, 3), padding=(reach, 0), groups=channels)
 
 
-def sharpness(faces: Tensor, area: Tensor) -> Tensor:
-    """Mean strength (B,) of the Laplacian of the luma: fine detail, and noise."""
-    x = F.pad(_luma(faces), (1, 1, 1, 1))
-    edges = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:] - 4 * x[..., 1:-1, 1:-1]
-    return (edges.abs() * area).sum((1, 2, 3)) / area.sum((1, 2, 3)).clamp(min=1)
-
-
 def flicker(before: Tensor, now: Tensor, after: Tensor, area: Tensor) -> Tensor:
     """Mean second difference (B,) over three successive frames of aligned faces: what shakes or shimmers."""
     return ((before - 2 * now + after).abs() * area).sum((1, 2, 3)) / (3 * area.sum((1, 2, 3))).clamp(min=1)

@@ -51,6 +51,8 @@ def write_json(path: Path, page: ReportPage) -> None:
     lines = {
         name: {
             "scores": line.scores,
+            "bands": line.bands,
+            "meaning": {name: vars(one) for name, one in line.meaning.numbers.items()},
             "motion": {f: vars(agreement) for f, agreement in zip(FEATURES, line.agreements, strict=True)},
             "placement": vars(line.placement),
             "colours": vars(line.colours),
@@ -80,6 +82,7 @@ def write_report(path: Path, page: ReportPage, *, worst: int) -> None:
         page=page,
         own=RESULT,
         motion=list(zip(FEATURES, page.own.agreements, strict=True)),
+        meaning=page.own.meaning.numbers,
         plots=[
             ("Each frame of this swap; the marked ones are shown below.", _plot_frames(page, positions)),
             ("What the face does over time.", _plot_motion(page)),
@@ -102,8 +105,7 @@ def worst_frames(page: ReportPage, count: int) -> list[int]:
 
 
 def _caption(page: ReportPage, shown: list[str], position: int) -> str:
-    value = page.own.by_frame[position]
-    score = f"{value:.1f} dB" if page.has_truth else f"landmark error {-value:.1f} %"
+    score = f"{page.own.by_frame[position]:.0f} of 100"
     return f"Frame {page.samples.frames[position]} ({score}): {', '.join(shown)}"
 
 
@@ -116,15 +118,12 @@ def _faces(page: ReportPage, shown: list[str], position: int) -> str:
 def _plot_frames(page: ReportPage, positions: list[int]) -> str:
     figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
     frames = page.samples.frames
-    sign = 1 if page.has_truth else -1
     for name, line in page.lines.items():
         if np.ptp(line.by_frame) > 0:
-            axes.plot(frames, sign * line.by_frame, label=name, linewidth=2 if name == RESULT else 0.8)
-    marked = [sign * page.own.by_frame[p] for p in positions]
+            axes.plot(frames, line.by_frame, label=name, linewidth=2 if name == RESULT else 0.8)
+    marked = [page.own.by_frame[p] for p in positions]
     axes.plot([frames[p] for p in positions], marked, "rv", markersize=5)
-    label = "PSNR, placed, in the truth's colours (dB)" if page.has_truth else "landmark error (%)"
-    axes.set(xlabel="frame", ylabel=label)
-    axes.yaxis.label.set_fontsize(8)
+    axes.set(xlabel="frame", ylabel="score of the frame")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8)
     return _png(figure)

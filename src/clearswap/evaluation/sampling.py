@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import zip_longest
+from functools import cached_property, lru_cache
+from itertools import islice, zip_longest
 from pathlib import Path
+from typing import TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -23,8 +24,11 @@ from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, tran
 from clearswap.core.mask import hull
 from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import BlendConfig, Swapper
+from clearswap.disclosure.mark import lay, pattern
+from clearswap.disclosure.stamp import Corner, LabelConfig, make_label, mark_in, place
 from clearswap.errors import InputError
 from clearswap.evaluation import metrics
+from clearswap.evaluation.meaning import MeaningReader
 from clearswap.evaluation.motion import read_motion
 from clearswap.evaluation.scores import (
     BASELINE,
@@ -37,7 +41,7 @@ from clearswap.evaluation.scores import (
     Samples,
     as_tensor,
 )
-from clearswap.faces.face_models import Detector, Landmarker
+from clearswap.faces.face_models import PERCEPTUAL, Detector, Landmarker, find_weights
 from clearswap.faces.faceset import read_face, read_index
 from clearswap.faces.selection import Embedding, chip
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow
@@ -46,7 +50,10 @@ from clearswap.media.pipeline import ahead
 from clearswap.media.video import VideoFrame, probe, read_frames
 from clearswap.progress import OnProgress, Progress, silent
 
+Pattern: TypeAlias = NDArray[np.uint8]  # of a mark; see `disclosure/mark.py`
+
 _SIDE, _COVERAGE, _DROP = 256, 0.8, 0.05  # of the aligned faces that are measured
+_LABEL_ROOM = 8  # pixels around a label over which its encoding spills
 _BAND = 0.11  # the border of a swap is blended within so much of the square's side from the landmarks' hull
 
 
@@ -90,6 +97,7 @@ def sample(
     sampler = Sampler(tracking, identity=identity, has_truth=truth is not None)
     covered = Occluders([video] if truth is None else [truth, video], labels)
     total = probe(video).frames
+    sampler.mark = mark_of_result(video, result)
     chosen = chosen_frames(total, samples)
     for index, frame in sampled_frames(video, result, truth, sampler.reader, chosen):
         on_progress(Progress("evaluate", index + 1, total, "frames"))
@@ -155,6 +163,7 @@ class FaceMeasures:
 
     landmarks: Points  # (478, 2) in frame pixels
     motion: NDArray[np.float64]  # (8,)
+    meanings: NDArray[np.float64]  # (56,)
     chip: Frame  # for the embedding
     present: bool
 
@@ -167,6 +176,7 @@ class FaceReader:
         self.embedding = Embedding()
         self._detector = Detector(size=tracking.detect_size, threshold=tracking.threshold)
         self._landmarker = Landmarker()
+        self._meanings = MeaningReader()
         self._own = Tracker(tracking, self._detector, self._landmarker)
 
     def tracker(self) -> Tracker:
@@ -179,7 +189,8 @@ class FaceReader:
         _, depth, _ = self._landmarker.with_depth(picture, found.roi)
         motion = read_motion(np.column_stack([found.landmarks, depth]))
         present = found.score >= self.tracking.presence
-        return FaceMeasures(found.landmarks, motion, chip(picture, found.landmarks), present)
+        meanings = self._meanings(found.landmarks)
+        return FaceMeasures(found.landmarks, motion, meanings, chip(picture, found.landmarks), present)
 
 
 @dataclass
@@ -190,6 +201,7 @@ class ClipReader:
     faces: list[Frame] = field(default_factory=list[Frame])
     measures: list[FaceMeasures] = field(default_factory=list[FaceMeasures])
     landmarks: list[Points] = field(default_factory=list[Points])
+    mark: Pattern | None = None  # Clearswap's own, which this clip carries and the original does not
     whole_frames: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
 
     def add(self, picture: Frame, frame: SampledFrame) -> None:
@@ -199,7 +211,7 @@ class ClipReader:
         self.measures.append(measures)
         self.landmarks.append(transform(measures.landmarks, frame.matrix))
         if len(self.faces) % 3 == 2:  # whole frames take their time: one of each three is enough
-            self.whole_frames.append(_whole_frame(picture, frame))
+            self.whole_frames.append(whole_frame(picture, frame, self.mark))
 
     def samples(self) -> ClipSamples:
         """All that was read."""
@@ -208,6 +220,7 @@ class ClipReader:
             np.stack(self.faces),
             np.stack([measures.motion for measures in self.measures]),
             np.stack(self.landmarks),
+            np.stack([measures.meanings for measures in self.measures]),
             self.reader.embedding([measures.chip for measures in self.measures]),
             {key: float(np.mean([scores[key] for scores in self.whole_frames])) for key in keys},
             sum(not measures.present for measures in self.measures),
@@ -219,7 +232,10 @@ class Sampler:
 
     def __init__(self, tracking: TrackConfig, *, identity: Path | None, has_truth: bool) -> None:
         self.has_truth = has_truth
+        if has_truth:
+            find_weights(PERCEPTUAL)  # will be needed: better missing now than after minutes
         self.reader = FaceReader(tracking)
+        self.mark: Pattern | None = None  # of this swap
         self.frames: list[int] = []
         self._clips: dict[str, ClipReader] = {}
         self._masks: list[list[NDArray[np.uint8]]] = []
@@ -237,7 +253,8 @@ class Sampler:
         self.frames.append(frame.index)
         self._masks.append(_masks(frame, covered))
         for name, picture in self._pictures(frame).items():
-            self._clips.setdefault(name, ClipReader(self.reader)).add(picture, frame)
+            mark = self.mark if name == RESULT else None
+            self._clips.setdefault(name, ClipReader(self.reader, mark=mark)).add(picture, frame)
 
     def _pictures(self, frame: SampledFrame) -> dict[str, Frame]:
         """One moment as every clip has it."""
@@ -284,18 +301,45 @@ def _masks(frame: SampledFrame, covered: NDArray[np.uint8] | None) -> list[NDArr
     return [area, inside, band]
 
 
-def _whole_frame(picture: Frame, frame: SampledFrame) -> dict[str, float]:
-    """Scores of a whole frame: with a truth how near it is, without one what changed outside the face."""
-    result, goal = as_tensor(picture[None]), as_tensor(frame.reference[None])
+def mark_of_result(video: Path, result: Path) -> Pattern | None:
+    """The mark that Clearswap has laid into `result`; None where it is not marked, or the video was already."""
+    bits, earlier = (mark_in(f.picture for f in islice(read_frames(path), 0, 96, 4)) for path in (result, video))
+    about = probe(result)
+    return None if bits is None or earlier is not None else pattern(bits, about.height, about.width)
+
+
+def whole_frame(picture: Frame, frame: SampledFrame, mark: Pattern | None) -> dict[str, float]:
+    """Scores of a whole frame: with a truth how near it is, without one what changed outside the face.
+
+    What we add on purpose is no damage. The reference gets the `mark` that the picture has; corners, where a label may
+    be, do not count.
+    """
+    reference = frame.reference if mark is None else lay(frame.reference, mark)
+    result, goal = as_tensor(picture[None]), as_tensor(reference[None])
+    counts = unlabelled(*picture.shape[:2])
     if frame.truth is not None:
-        everywhere = torch.ones_like(result[:, :1])
+        everywhere = torch.from_numpy(counts)[None, None].float()
         return {
             "frame_psnr": float(metrics.psnr(result, goal, everywhere)),
             "frame_ssim": float(metrics.ssim(result, goal, everywhere)),
         }
     face = hull(frame.video_face.landmarks, *picture.shape[:2])
-    outside = torch.from_numpy(cv2.dilate(face, np.ones((9, 9), np.uint8)) == 0)[None, None].float()
-    return {"outside": float(metrics.psnr(result, goal, outside))}
+    outside = (cv2.dilate(face, np.ones((9, 9), np.uint8)) == 0) & (counts > 0)
+    return {"outside": float(metrics.psnr(result, goal, torch.from_numpy(outside)[None, None].float()))}
+
+
+@lru_cache(maxsize=4)
+def unlabelled(height: int, width: int) -> NDArray[np.uint8]:
+    """Where no label can be (H, W), 1 or 0: all but the boxes in the four corners that the usual label takes."""
+    counts = np.ones((height, width), np.uint8)
+    label = make_label(height, width, LabelConfig())
+    size = (0, 0) if label is None else label.size
+    corners: tuple[Corner, ...] = get_args(Corner)
+    for corner in corners:
+        left, top, right, bottom = place(height, width, size, corner)
+        low, first = max(0, top - _LABEL_ROOM), max(0, left - _LABEL_ROOM)
+        counts[low : bottom + _LABEL_ROOM, first : right + _LABEL_ROOM] = 0
+    return counts
 
 
 # Drawn finely, and in colours of its own: what is compared is not held back by a network's size.

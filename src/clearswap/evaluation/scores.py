@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -14,14 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.evaluation import metrics
+from clearswap.evaluation.detail import Detail, detail, grain_ratio, run_ratios, structure_ratios
+from clearswap.evaluation.meaning import Meaning, Meanings, compare
 from clearswap.evaluation.metrics import Colours, Placement
 from clearswap.evaluation.motion import FACE, POSE, Agreement, Curves, agreement, landmark_error
+from clearswap.evaluation.perceptual import PerceptualDistance
+from clearswap.evaluation.total import look_of_distance, look_of_sharpness, total, total_by_frame
 from clearswap.progress import OnProgress, Progress, silent
 
 # The columns of the table: the frames as they were; the person's average face as a still picture; this swap; the
 # truth's own face of the same moment put in place, which is all that a perfect network could do; the truth.
 UNSWAPPED, BASELINE, RESULT, ORACLE, TRUTH = "unswapped", "baseline", "this swap", "oracle", "truth"
 _PART = 15  # frames in memory as tensors at once, so that memory does not grow with their number
+_MOST = 35  # frames in which the perceptual distance is measured: it takes 0.13 s each
+_PAIRS = 4  # of faces, of which the perceptual distance is measured at once
 
 
 @dataclass(frozen=True)
@@ -36,24 +44,24 @@ class Metric:
 
 
 METRICS = (
-    Metric("frame_psnr", "frame PSNR", "dB", "higher", "every pixel of the frame; 100 is equal"),
-    Metric("frame_ssim", "frame SSIM", "", "higher", "structure of the frame; 1 is equal"),
-    Metric("face_psnr", "face PSNR", "dB", "higher", "the face area as it is, occluders left out"),
-    Metric("face_ssim", "face SSIM", "", "higher", "structure of the face area as it is"),
-    # Where one person's features sit on another's head is a choice, and so is which skin tone a swap has.
-    Metric("placed_psnr", "placed PSNR", "dB", "higher", "the clip's best constant shift, turn and zoom taken out"),
-    Metric("placed_ssim", "placed SSIM", "", "higher", "structure, with that shift, turn and zoom taken out"),
-    Metric("fitted_psnr", "placed, coloured PSNR", "dB", "higher", "and its best gain and offset of each colour"),
-    Metric("fitted_ssim", "placed, coloured SSIM", "", "higher", "structure, with both taken out"),
     Metric(
-        "edge", "visible edge", "/255", "lower", "how much steeper the swap's border is than the reference, at worst"
+        "score", "score", "of 100", "higher", "one figure of the parts below: how it looks, who it is, what it says"
     ),
-    Metric("border", "border", "", "near 1", "steepness of that border, in multiples of the reference's own"),
+    Metric(
+        "perceptual", "perceptual distance", "", "lower", "ST-LPIPS of the face area, placed and coloured; 0 is equal"
+    ),
+    Metric(
+        "sharpness", "sharpness", "x", "near 1", "structure in three bands, in multiples of the reference's; no grain"
+    ),
+    Metric("grain", "grain", "x", "near 1", "detail that the next frame has not, in multiples of the reference's"),
+    Metric("lids", "lids", "", "higher", "correlation of how far they are shut"),
+    Metric("jaw", "jaw and lips", "", "higher", "correlation of how far they are open"),
+    Metric("gaze", "gaze", "", "higher", "correlation, across and down, where eyes are open"),
+    Metric("closed", "closed lips stay closed", "", "higher", "share of the frames in which the reference's are shut"),
+    Metric(
+        "closed_lids", "closed lids stay closed", "", "higher", "share of the frames in which the reference's are shut"
+    ),
     Metric("followed", "motion followed", "", "higher", "eyes, mouth, brows, gaze; 1: all of it, 0: a still picture"),
-    Metric("pose", "pose error", "degrees", "lower", "of yaw, pitch and roll, their constant difference taken out"),
-    Metric(
-        "expression", "landmark error", "%", "lower", "of the eye distance; each landmark's constant offset taken out"
-    ),
     Metric("identity_truth", "identity: from the truth", "", "lower", "embedding distance; below 0.6: one person"),
     Metric("identity_wanted", "identity: from the person put in", "", "lower", "from that person's mean embedding"),
     Metric(
@@ -61,9 +69,24 @@ METRICS = (
     ),
     Metric("flicker", "flicker", "x", "near 1", "second difference of three frames, in multiples of the reference's"),
     Metric(
-        "sharpness", "sharpness", "x", "near 1", "fine detail in multiples of the reference's; above 1 may be noise"
+        "edge", "visible edge", "/255", "lower", "how much steeper the swap's border is than the reference, at worst"
     ),
-    Metric("outside", "outside PSNR", "dB", "higher", "what changed outside the face, where nothing should"),
+    Metric("border", "border", "", "near 1", "steepness of that border, in multiples of the reference's own"),
+    Metric("pose", "pose error", "degrees", "lower", "of yaw, pitch and roll, their constant difference taken out"),
+    Metric(
+        "expression", "landmark error", "%", "lower", "of the eye distance; each landmark's constant offset taken out"
+    ),
+    Metric("outside", "outside PSNR", "dB", "higher", "what changed outside the face, less our own label and mark"),
+    # A blur raises these, and detail that is a pixel off lowers them: they come last.
+    # Where one person's features sit on another's head is a choice, and so is which skin tone a swap has.
+    Metric("fitted_psnr", "placed, coloured PSNR", "dB", "higher", "the clip's best placement and colours taken out"),
+    Metric("fitted_ssim", "placed, coloured SSIM", "", "higher", "structure, with both taken out"),
+    Metric("placed_psnr", "placed PSNR", "dB", "higher", "the clip's best constant shift, turn and zoom taken out"),
+    Metric("placed_ssim", "placed SSIM", "", "higher", "structure, with that shift, turn and zoom taken out"),
+    Metric("face_psnr", "face PSNR", "dB", "higher", "the face area as it is, occluders left out"),
+    Metric("face_ssim", "face SSIM", "", "higher", "structure of the face area as it is"),
+    Metric("frame_psnr", "frame PSNR", "dB", "higher", "the frame less our own label and mark; 100 is equal"),
+    Metric("frame_ssim", "frame SSIM", "", "higher", "structure of the frame; 1 is equal"),
 )
 
 
@@ -76,6 +99,7 @@ class ClipSamples:
     faces: NDArray[np.uint8]  # (N, S, S, 3), aligned
     motion: Curves  # (N, 8)
     landmarks: NDArray[np.float32]  # (N, 478, 2) in the aligned square
+    meanings: Meanings  # (N, 56)
     embeddings: NDArray[np.float32]  # (N, 128)
     whole_frame: Mapping[str, float]  # scores of the whole frame
     unseen: int  # frames in which no face is recognised
@@ -94,6 +118,16 @@ class Reference:
     original: NDArray[np.float32]  # (128,) mean embedding of the person in the video
     has_truth: bool
 
+    def detail_of(self, clip: ClipSamples) -> Detail:
+        """The fine detail of a clip's faces, of each run of three."""
+        runs = [clip.faces[middle - 1 : middle + 2] for middle in self.triples]
+        return detail(runs, [self.area[middle] for middle in self.triples])
+
+    @cached_property
+    def detail(self) -> Detail:
+        """The reference's own."""
+        return self.detail_of(self.clip)
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -111,7 +145,9 @@ class ClipScores:
 
     scores: dict[str, float]  # by the key of its metric
     agreements: list[Agreement]  # one for each of `motion.FEATURES`
-    by_frame: NDArray[np.float64]  # (N,), higher is better: which frames are the worst
+    meaning: Meaning
+    bands: list[float]  # structure in multiples of the reference's, fine to coarse
+    by_frame: NDArray[np.float64]  # (N,), the score's per-frame part, 0..100: which frames are the worst
     colours: Colours
     placement: Placement
 
@@ -131,23 +167,35 @@ def score_clip(clip: ClipSamples, reference: Reference) -> ClipScores:
     agreements = agreement(clip.motion, reference.clip.motion)
     shapes = landmark_error(clip.landmarks, reference.clip.landmarks)
     poses = (clip.motion - reference.clip.motion)[:, POSE]
-    scores = dict(clip.whole_frame)
+    meaning = compare(clip.meanings, reference.clip.meanings)
     placement, colours = _fit(clip, reference) if reference.has_truth else (Placement(), Colours())
     pixels = _pixels(clip, reference, placement, colours)
-    scores |= {name: float(values.mean()) for name, values in pixels.items()}
-    for name in ("border", "sharpness"):
-        scores[name] /= max(scores.pop(f"reference_{name}"), 1e-9)
+    own_detail = reference.detail_of(clip)
+    bands = structure_ratios(own_detail, reference.detail)
+    identity = _distances(clip.embeddings, reference.wanted)
+    scores = dict(clip.whole_frame) | {name: float(values.mean()) for name, values in pixels.items()} | meaning.scores
+    scores["border"] /= max(scores.pop("reference_border"), 1e-9)
+    if bands:
+        scores |= {"sharpness": float(np.mean(bands)), "grain": grain_ratio(own_detail, reference.detail)}
     if reference.has_truth:
-        scores["identity_truth"] = _distance(clip.embeddings, reference.clip.embeddings)
+        scores["identity_truth"] = float(_distances(clip.embeddings, reference.clip.embeddings).mean())
+        distances = _perceptual(clip, reference, placement, colours)
+        scores["perceptual"] = float(distances.mean())
+        looks = look_of_distance(distances)
+    else:
+        looks = look_of_sharpness(_by_frame(run_ratios(own_detail, reference.detail), reference))
     scores |= {
         "followed": float(np.mean([one.followed for one in agreements[FACE]])),
         "pose": float(np.abs(poses - poses.mean(0)).mean()),
         "expression": float(shapes.mean()),
-        "identity_wanted": _distance(clip.embeddings, reference.wanted),
-        "identity_video": _distance(clip.embeddings, reference.original),
+        "identity_wanted": float(identity.mean()),
+        "identity_video": float(_distances(clip.embeddings, reference.original).mean()),
         "flicker": _flicker(clip, reference) / max(_flicker(reference.clip, reference), 1e-9),
     }
-    return ClipScores(scores, agreements, pixels.get("fitted_psnr", -shapes), colours, placement)
+    scores["score"] = total(scores)
+    steeper = pixels["border"] / pixels["reference_border"].clip(min=1e-9)
+    by_frame = total_by_frame(looks, identity, meaning.error, steeper)
+    return ClipScores(scores, agreements, meaning, bands, by_frame, colours, placement)
 
 
 def _fit(clip: ClipSamples, reference: Reference) -> tuple[Placement, Colours]:
@@ -163,8 +211,8 @@ def _fit(clip: ClipSamples, reference: Reference) -> tuple[Placement, Colours]:
 def _pixels(
     clip: ClipSamples, reference: Reference, placement: Placement, colours: Colours
 ) -> dict[str, NDArray[np.float64]]:
-    """What is measured in pixels, by frame: edge, border and sharpness (N,), the latter two of the reference, too, and
-    with a truth PSNR (N,) and SSIM (of every third frame) of the faces as they are, placed, and placed and coloured.
+    """What is measured in pixels, by frame: edge and border (N,), the latter of the reference, too, and with a truth
+    PSNR (N,) and SSIM (of every third frame) of the faces as they are, placed, and placed and coloured.
     """
     found: defaultdict[str, list[Tensor]] = defaultdict(list)
     for start in range(0, len(clip.faces), _PART):
@@ -175,8 +223,6 @@ def _pixels(
         found["edge"].append(255 * borders.excess)
         found["border"].append(borders.result)
         found["reference_border"].append(borders.truth)
-        found["sharpness"].append(metrics.sharpness(result, area))
-        found["reference_sharpness"].append(metrics.sharpness(goal, area))
         if reference.has_truth:
             placed = placement.apply(result)
             for name, faces in (("face", result), ("placed", placed), ("fitted", colours.apply(placed))):
@@ -184,6 +230,30 @@ def _pixels(
                 # takes ten times as long as the PSNR, and neighbours are alike
                 found[f"{name}_ssim"].append(metrics.ssim(faces[::3], goal[::3], area[::3]))
     return {name: torch.cat(values).double().numpy() for name, values in found.items()}
+
+
+def _perceptual(clip: ClipSamples, reference: Reference, placement: Placement, colours: Colours) -> NDArray[np.float64]:
+    """The perceptual distance of each frame (N,), measured in 35 of them at most; the others have their neighbours'."""
+    count = len(clip.faces)
+    if clip is reference.clip:
+        return np.zeros(count)
+    distance = PerceptualDistance()
+    places = reference.triples or list(range(count))
+    places = places[:: max(1, math.ceil(len(places) / _MOST))]
+    found: list[float] = []
+    for start in range(0, len(places), _PAIRS):
+        some = places[start : start + _PAIRS]
+        result = colours.apply(placement.apply(as_tensor(clip.faces[some])))
+        found += distance.in_area(
+            result, as_tensor(reference.clip.faces[some]), _as_mask(reference.area[some])
+        ).tolist()
+    return np.interp(np.arange(count), places, found)
+
+
+def _by_frame(values: NDArray[np.float64], reference: Reference) -> NDArray[np.float64]:
+    """What was measured in each run of three (T,), for every frame (N,); 1 where there is no run."""
+    count = len(reference.clip.faces)
+    return np.interp(np.arange(count), reference.triples, values) if reference.triples else np.ones(count)
 
 
 def _flicker(clip: ClipSamples, reference: Reference) -> float:
@@ -205,5 +275,6 @@ def _as_mask(masks: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(masks)[:, None].float()
 
 
-def _distance(embeddings: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(embeddings - other, axis=-1).mean())
+def _distances(embeddings: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far each embedding (N,) is from another or its own other."""
+    return np.linalg.norm(embeddings - other, axis=-1).astype(np.float64)
