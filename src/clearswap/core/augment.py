@@ -48,7 +48,7 @@ class AugmentConfig:
     light: float = 0.05
     mix_light: float = 0.5
     occlude: float = 0.3
-    mix_expressions: float = 0.15
+    mix_expressions: float = 0.05
 
 
 @dataclass(frozen=True)

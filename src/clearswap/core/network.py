@@ -67,7 +67,7 @@ class ModelConfig:
     doubling: int = 150
     width: float = 1.0
     latent: int = 8
-    forget: float = 0.3
+    forget: float = 0.15
     face_weight: float = 1.0
     detail_weight: float = 1.0
     structure_weight: float = 0.0
