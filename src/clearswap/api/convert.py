@@ -18,14 +18,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clearswap.core.detail import Detailer, Shares
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
-from clearswap.core.swap import BlendConfig, NewFace, Swapper, drawer, smooth_faces
+from clearswap.core.swap import DETAIL_REACH, BlendConfig, NewFace, Swapper, drawer, smooth_faces
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
 from clearswap.disclosure.stamp import LabelConfig, Stamp, make_stamp, mark_in, require_label
 from clearswap.errors import InputError, OutputError
+from clearswap.faces.detail_path import detail_path
+from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.faces.first_pass import Finder, find_faces, make_finder
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig, read_faces
@@ -50,7 +53,7 @@ from clearswap.media.writer import (
     workdir_of,
 )
 from clearswap.progress import OnProgress, Progress, silent
-from clearswap.training import checkpoint
+from clearswap.training import checkpoint, detail_store
 from clearswap.training.device import used_device
 
 _MARK_FRAMES = 24  # in which it is looked whether a clip is marked already
@@ -172,6 +175,8 @@ def convert(
     settings = _Settings(smoothing, encoding, time_range, label, load_signer(signing), statement, resume, on_progress)
     configs = [*(role.to for role in roles), select, mask, blend, tracking, smoothing, encoding, time_range, label]
     models = [fingerprint(role.model / checkpoint.FILE) for role in roles]
+    stores = [detail_store.store_path(role.model, role.to) for role in roles]
+    models += [fingerprint(path) for path in stores if path.is_file()]
     result = ConvertResult()
     for given, wanted in pairs:
         # all that the output depends on: a run with anything else does not go on with its frames
@@ -191,17 +196,26 @@ def load_cast(
     on_progress: OnProgress,
 ) -> Cast:
     """Load the models of all roles, and what finds the people that they replace. Raises what `convert` raises."""
-    swappers = [load_swapper(role, mask, blend) for role in roles]
+    swappers = [load_swapper(role, mask, blend, on_progress) for role in roles]
     known = [checkpoint.read_persons(role.model).get("b" if role.to == "a" else "a") for role in roles]
     persons = [None if person is None else person.numpy() for person in known]
     return Cast(make_finder(roles, persons, select, tracking, on_progress), swappers)
 
 
-def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
-    """Load what draws a role's person, from the role's model. Raises `ModelError`."""
+def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig, on_progress: OnProgress) -> Swapper:
+    """Load what draws a role's person, and that person's own faces, from the role's model. Raises `ModelError`."""
     device = used_device()
     config, net = checkpoint.load_network(role.model, device)
-    return Swapper(drawer(net, role.to), config, device, mask, blend)
+    swapper = Swapper(drawer(net, role.to), config, device, mask, blend)
+    store = detail_store.read_store(role.model, role.to, config) if blend.detail else None
+    if store is None:
+        if blend.detail:
+            note = f"{role.model} has no pictures of person {role.to}, so the face gets no real detail"
+            on_progress(Progress("convert", note=f"{note}; training it further with the face sets adds them"))
+        return swapper
+    landmarker = Landmarker()
+    detailer = Detailer(store, lambda face, near: landmarker(face, roi_of(near))[0], ExpressionReader())
+    return replace(swapper, detailer=detailer)
 
 
 def _convert_file(
@@ -386,12 +400,13 @@ class SecondPass:
         A frame comes out the same whatever the start: colours are averaged with those of frames before it, and batches
         begin at the same frames.
         """
-        reach = self.swappers[0].blend.colour_frames
+        colours = self.swappers[0].blend.colour_frames
+        reach = max(colours, DETAIL_REACH)
         begin = max(0, start - reach) // _BATCH * _BATCH
         with closing(ahead(frames)) as read:
             drawn = self._draw(islice(read, begin, None), begin)
             smoothed = (
-                _DrawnFrame(window[at].frame, smooth_faces([one.faces for one in window], at))
+                _DrawnFrame(window[at].frame, smooth_faces([one.faces for one in window], at, colours))
                 for window, at in windows(drawn, reach)
             )
             with closing(ahead(islice(smoothed, start - begin, None))) as ready:
@@ -399,7 +414,7 @@ class SecondPass:
 
     def _draw(self, frames: Iterator[VideoFrame], begin: int) -> Iterator[_DrawnFrame]:
         """Draw the new faces of the frames from number `begin` on, those of a few frames as one batch."""
-        found = self.faces.by_frame(begin, self.smoothing)
+        found, shares = self.faces.by_frame(begin, self.smoothing), self._shares()
         for batch in batched(zip(frames, found, strict=False), _BATCH):
             drawn = [_DrawnFrame(frame, {}) for frame, _ in batch]
             places = [
@@ -410,10 +425,19 @@ class SecondPass:
             for role, swapper in enumerate(self.swappers):
                 mine = [place for place in places if self.roles[place[1]] == role]
                 pictures = [new.frame.picture for new, _, _ in mine]
-                faces = swapper.draw(pictures, [points for _, _, points in mine])
+                own = [shares[row] for _, row, _ in mine] if swapper.detailer is not None else None
+                faces = swapper.draw(pictures, [points for _, _, points in mine], own)
                 for (new, row, _), face in zip(mine, faces, strict=True):
                     new.faces[int(self.faces.track[row])] = face
             yield from drawn
+
+    def _shares(self) -> dict[int, Shares]:
+        """Which of the person's own faces give each of the N faces its detail; decided on the whole clip."""
+        shares: dict[int, Shares] = {}
+        for role, swapper in enumerate(self.swappers):
+            if swapper.detailer is not None:
+                shares |= detail_path(self.faces, self.roles == role, swapper.detailer, self.smoothing)
+        return shares
 
     def _fit(self, drawn: _DrawnFrame) -> VideoFrame:
         """Fit the new faces into their frame, and stamp it."""

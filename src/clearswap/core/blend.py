@@ -46,6 +46,8 @@ class BlendConfig:
         sharpen: How many times sharper than drawn a face may be made (1 or more), where the frame is sharper; where it
             is blurred, the face is blurred as much. 0 does neither.
         grain: How much of the frame's grain the face gets (0..1).
+        detail: How much of the person's own fine detail is laid over what was drawn (0..1), where the model's folder
+            holds pictures of the person.
     """
 
     colour: float = 1.0
@@ -54,6 +56,7 @@ class BlendConfig:
     seam: Seam = "feather"
     sharpen: float = 1.0
     grain: float = 1.0
+    detail: float = 1.0
 
     @property
     def method(self) -> Method:

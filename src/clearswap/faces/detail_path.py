@@ -1,0 +1,31 @@
+"""Which of a person's own faces give the detail of each face of a clip."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearswap.core.detail import Detailer, Shares, choose_faces, faded
+from clearswap.core.expression import MEASURES
+from clearswap.core.smoothing import SmoothConfig
+from clearswap.faces.tracker import Faces
+
+
+def detail_path(
+    faces: Faces, chosen: NDArray[np.bool_], detailer: Detailer, smoothing: SmoothConfig
+) -> dict[int, Shares]:
+    """For each of the `chosen` (N,) of a clip's faces: which faces of the detailer's store are seen in it.
+
+    Each track is decided as a whole, so that it does not matter where a conversion goes on.
+    """
+    expressions = np.zeros((len(faces), MEASURES), np.float32)
+    for rows, landmarks in faces.by_frame(0, smoothing):
+        for row, points in zip(rows, landmarks, strict=True):
+            if chosen[row]:
+                expressions[row] = detailer.read(points)
+    found: dict[int, Shares] = {}
+    for track in np.unique(faces.track[chosen]):
+        rows = np.flatnonzero(chosen & (faces.track == track))
+        path = choose_faces(expressions[rows], detailer.store)
+        found |= dict(zip(rows.tolist(), faded(path), strict=True))
+    return found
