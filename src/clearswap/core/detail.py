@@ -1,17 +1,18 @@
 """Real detail: the fine part of a person's own pictures, laid over a face that was drawn as that person.
 
 No loss can make a network of 96 or 192 px draw pores, lashes and single brow hairs; the person's own pictures have
-them. For each face of a clip the picture whose expression is nearest is chosen (`choose_faces`), so that it changes
-seldom; it is warped until its landmarks lie where the drawing has its own (`warp_face`); and where the two agree, its
-fine part replaces that of the drawing (`add_detail`). What the drawing shows, it goes on showing: where eyes look, and
-whether a mouth is open, is never decided here.
+them. For each face of a clip the picture whose expression is nearest is chosen, so that it changes seldom: one for eyes
+and skin, one for the mouth (`choose_faces`). Both are warped until their landmarks lie where the drawing has its own
+(`Warp`), and where drawing and picture agree, the fine part of the picture replaces the drawing's (`add_detail`). What
+the drawing shows, it goes on showing: where eyes look, and whether a mouth is open, is not decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -20,9 +21,11 @@ from numpy.typing import NDArray
 from clearswap.core.align import Frame, Points
 from clearswap.core.colour import LUMA
 from clearswap.core.expression import COEFFICIENTS, MEASURES, Expressions
+from clearswap.core.mask import hull
 
 Floats = NDArray[np.float32]
-Shares = dict[int, float]  # faces of a store, and how much of each is seen; together 1
+Part: TypeAlias = Literal["eyes", "mouth"]  # of a face; "eyes" is all that is not the mouth
+PARTS: tuple[Part, ...] = ("eyes", "mouth")
 
 SIDE = 256  # pixels of a store's faces, and of a drawn face with detail
 _GRID = 128  # the warp is worked out on so many pixels a side, and smooth between them
@@ -34,10 +37,12 @@ _RING = np.array(  # what surrounds the face and stays where it is
 _MOST_STRETCH = 5.0  # times as large or small may a triangle become and still be shown
 _FADE = (1, 2, 3, 2, 1)  # how much the choices of successive frames count in the middle one
 # A change of the chosen face costs so many times what the best faces differ from a clip's, on average, per frame.
-_CHANGE = 3.0
+_CHANGE = 1.0
 _COARSE = 4.0  # pixels: what is finer comes from the real face
 _BAND = (2.5, 7.0)  # pixels: structure between these sizes must agree
 _FAINT = 0.012  # of 0..1: structure that is fainter agrees with all
+_EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
+_MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 _LUMA = np.array(LUMA, np.float32)
 
 
@@ -65,6 +70,14 @@ class DetailStore:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """Which faces of a store are seen in one face, for each part, and how much of each; together 1."""
+
+    eyes: dict[int, float]
+    mouth: dict[int, float]
+
+
+@dataclass(frozen=True)
 class FaceDetail:
     """What one drawn face gets its detail from."""
 
@@ -88,8 +101,13 @@ class Detailer:
     read: Callable[[Points], Expressions]
 
     def nearest(self, landmarks: Points) -> Shares:
-        """The face of the store for a face that stands alone, whose `landmarks` (478, 2) are given."""
-        return {int(choose_faces(self.read(landmarks)[None], self.store)[0]): 1.0}
+        """The faces of the store for a face that stands alone, whose `landmarks` (478, 2) are given."""
+        return self.follow(self.read(landmarks)[None])[0]
+
+    def follow(self, expressions: Expressions) -> list[Shares]:
+        """The faces of the store for a face in T successive frames, from its expressions (T, MEASURES)."""
+        paths = (faded(choose_faces(expressions, self.store, part)) for part in PARTS)
+        return [Shares(eyes, mouth) for eyes, mouth in zip(*paths, strict=True)]
 
     def of_drawing(self, patch: Floats, landmarks: Points, shares: Shares) -> FaceDetail:
         """The detail of a drawn `patch` (S, S, 3) in 0..1; `landmarks`: of the face that it replaces, in its pixels."""
@@ -115,38 +133,49 @@ def as_bytes(picture: Floats) -> Frame:
 # --- which face ------------------------------------------------------------------------------------------
 
 
-def _weights() -> Floats:
+def _weights(part: Part) -> Floats:
     """How much each number of an expression counts in the choice (MEASURES,): what a warp cannot mend counts most."""
-    weights = np.full(MEASURES, 0.3, np.float32)
+    weights = np.full(MEASURES, 0.2, np.float32)
+    words = ("eyeBlink", "eyeLook", "brow") if part == "eyes" else ("jawOpen", "mouth")
     for i, name in enumerate(COEFFICIENTS):
-        if name.startswith(("eyeBlink", "eyeLook", "jawOpen", "mouthSmile", "mouthUpperUp", "mouthLowerDown")):
+        if name.startswith(words):
             weights[i] = 1
     lips, lids, gaze, pose = (len(COEFFICIENTS) + start for start in (0, 3, 5, 7))
-    weights[lips:lids] = 2
-    weights[lids:gaze] = 2
-    weights[gaze:pose] = 2
+    weights[lips:pose] = 0
+    if part == "eyes":
+        weights[lids:gaze], weights[gaze:pose] = 6, 3
+    else:
+        weights[lips:lids] = 12
     weights[pose:] = 8
     return weights / weights.sum()
 
 
-def choose_faces(expressions: Expressions, store: DetailStore) -> NDArray[np.int64]:
-    """Which face of the store (T,) goes with each of T successive expressions (T, MEASURES) of one face.
+def _compared(expressions: Expressions) -> Expressions:
+    """Expressions (T, MEASURES) with roots of how far lips and lids are apart: shut and nearly shut are far apart."""
+    lengths = slice(len(COEFFICIENTS), len(COEFFICIENTS) + 5)
+    compared = expressions.copy()
+    compared[:, lengths] = 1.5 * np.sqrt(np.maximum(expressions[:, lengths], 0))
+    return compared
+
+
+def choose_faces(expressions: Expressions, store: DetailStore, part: Part) -> NDArray[np.int64]:
+    """Which face of the store (T,) goes with each of T successive expressions (T, MEASURES) of one face, in a `part`.
 
     Of all ways through the store, the one on which faces are near and change seldom (Viterbi 1967).
     """
-    root = np.sqrt(_weights())
-    wanted, known = expressions * root, store.expressions * root
+    root = np.sqrt(_weights(part))
+    wanted, known = (root * _compared(one) for one in (expressions, store.expressions))
     squares = (wanted**2).sum(1)[:, None] + (known**2).sum(1) - 2 * wanted @ known.T
     cost = np.sqrt(np.maximum(squares, 0))  # (T, N)
     change = _CHANGE * float(cost.min(1).mean())
-    total = cost[0].astype(np.float64)
+    total = np.asarray(cost[0], np.float64)
     came = np.empty(cost.shape, np.int32)
     stay = np.arange(len(store))
     for step in range(1, len(cost)):
         best = int(total.argmin())
-        moved = total > total[best] + change
-        came[step] = np.where(moved, best, stay)
-        total = np.where(moved, total[best] + change, total) + cost[step]
+        most = float(total[best]) + change
+        came[step] = np.where(total > most, best, stay)
+        total = np.asarray(np.minimum(total, most) + cost[step], np.float64)
     path = np.empty(len(cost), np.int64)
     path[-1] = total.argmin()
     for step in range(len(cost) - 1, 0, -1):
@@ -154,22 +183,18 @@ def choose_faces(expressions: Expressions, store: DetailStore) -> NDArray[np.int
     return path
 
 
-def faded(path: NDArray[np.int64]) -> list[Shares]:
+def faded(path: NDArray[np.int64]) -> list[dict[int, float]]:
     """For each step of a path (T,) the faces that are seen: where it changes, one fades over into the next."""
-    reach, shares = len(_FADE) // 2, list[Shares]()
-    for step, own in enumerate(path.tolist()):
-        near = path[max(0, step - reach) : step + reach + 1].tolist()
-        if len(set(near)) == 1:
-            shares.append({own: 1.0})
-            continue
-        found: Shares = {}
+    reach, steps = len(_FADE) // 2, list[dict[int, float]]()
+    for step in range(len(path)):
+        found: dict[int, float] = {}
         for offset, weight in enumerate(_FADE, -reach):
             face = int(path[min(max(step + offset, 0), len(path) - 1)])
             found[face] = found.get(face, 0.0) + weight
         two = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:2]  # each costs a warp
         together = sum(weight for _, weight in two)
-        shares.append({face: weight / together for face, weight in two})
-    return shares
+        steps.append({face: weight / together for face, weight in two})
+    return steps
 
 
 # --- warp ------------------------------------------------------------------------------------------------
@@ -178,48 +203,51 @@ def faded(path: NDArray[np.int64]) -> list[Shares]:
 def triangulate(points: Points) -> NDArray[np.int32]:
     """Delaunay's triangles (T, 3) of some points (P, 2), all turning the same way."""
     low = points.min(0)
-    plane = cv2.Subdiv2D((0, 0, *(int(side) + 3 for side in points.max(0) - low)))
+    width, height = (int(side) + 3 for side in points.max(0) - low)
+    plane = cv2.Subdiv2D((0, 0, width, height))
     places = points - low + 1
-    numbers: dict[int, int] = {}
-    for number, (x, y) in enumerate(places.tolist()):
-        numbers.setdefault(plane.insert((x, y)), number)
-    found: list[list[int]] = []
-    corners = plane.getTriangleList().reshape(-1, 3, 2)
-    for triangle in corners:
-        away = np.linalg.norm(places[None] - triangle[:, None], axis=2)  # (3, P)
-        if away.min(1).max() < 1e-3:
-            found.append(away.argmin(1).tolist())
-    triangles = np.array(found, np.int32)
+    plane.insert(places.tolist())
+    corners = np.asarray(plane.getTriangleList(), np.float32).reshape(-1, 3, 2)
+    away = np.linalg.norm(places[None, None] - corners[:, :, None], axis=3)  # (T, 3, P)
+    inside = away.min(2).max(1) < 1e-3  # the others lead to the plane's own corners
+    triangles = away[inside].argmin(2).astype(np.int32)
     turned = _areas(points[triangles]) < 0
     triangles[turned] = triangles[turned][:, ::-1]
     return triangles
 
 
-def warp_face(store: DetailStore, number: int, wanted: Points) -> tuple[Frame, Floats]:
-    """A face of the store, moved until its landmarks lie where they are `wanted` (478, 2).
+class Warp:
+    """Moves faces of a store until their landmarks lie where they are `wanted` (478, 2).
 
-    Returns it (256, 256, 3), and how far each pixel can be trusted (128, 128): not where the face would be seen from
-    behind, or was stretched out of a few pixels.
+    Which triangle covers which pixel is worked out once for all of them.
     """
-    own, goal = _with_ring(store.landmarks[number]), _with_ring(wanted)
-    frm, to = own[store.triangles], goal[store.triangles]  # (T, 3, 2)
-    area, area_to = _areas(frm), _areas(to)
-    seen = area_to > 0.02
-    ids = np.zeros((_GRID, _GRID), np.int32)
-    scale = _GRID / SIDE
-    fixed = np.round(((to + 0.5) * scale - 0.5) * 16).astype(np.int32)
-    for number_of, corners in zip(np.flatnonzero(seen).tolist(), fixed[seen], strict=True):
-        cv2.fillConvexPoly(ids, corners, number_of, shift=4)
-    ratio = area_to / np.maximum(area, 1e-3)
-    trusted = (area > 0) & (ratio < _MOST_STRETCH) & (ratio > 1 / _MOST_STRETCH)
-    affine = _affine(to, frm, seen)
-    middles = (np.arange(_GRID, dtype=np.float32) + 0.5) / np.float32(scale) - 0.5
-    chosen = affine[ids]  # (128, 128, 2, 3)
-    maps = chosen[..., 0] * middles[None, :, None] + chosen[..., 1] * middles[:, None, None] + chosen[..., 2]
-    maps = cv2.resize(cv2.blur(maps, (3, 3)), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    warped = cv2.remap(store.faces[number], maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    trust = cv2.erode(trusted[ids].astype(np.float32), np.ones((3, 3), np.uint8))
-    return np.asarray(warped, np.uint8), np.asarray(cv2.GaussianBlur(trust, (0, 0), 1.5), np.float32)
+
+    def __init__(self, store: DetailStore, wanted: Points) -> None:
+        self._store = store
+        self._to = _with_ring(wanted)[store.triangles]  # (T, 3, 2)
+        self._area = _areas(self._to)
+        self._seen = self._area > 0.02
+        self._covering = np.zeros((_GRID, _GRID), np.int32)
+        scale = _GRID / SIDE
+        fixed = np.round(((self._to + 0.5) * scale - 0.5) * 16).astype(np.int32)
+        for number, corners in zip(np.flatnonzero(self._seen).tolist(), fixed[self._seen], strict=True):
+            cv2.fillConvexPoly(self._covering, corners, number, shift=4)
+
+    def __call__(self, number: int) -> tuple[Frame, Floats]:
+        """A face of the store as it is wanted (256, 256, 3), and how far each pixel can be trusted (128, 128): not
+        where the face is seen from behind, or was stretched out of a few pixels.
+        """
+        own = _with_ring(self._store.landmarks[number])[self._store.triangles]
+        ratio = self._area / np.maximum(_areas(own), 1e-3)
+        trusted = (ratio < _MOST_STRETCH) & (ratio > 1 / _MOST_STRETCH)
+        affine = _affine(self._to, own, self._seen)[self._covering]  # (128, 128, 2, 3)
+        middles = (np.arange(_GRID, dtype=np.float32) + np.float32(0.5)) * np.float32(SIDE / _GRID) - np.float32(0.5)
+        maps = affine[..., 0] * middles[None, :, None] + affine[..., 1] * middles[:, None, None] + affine[..., 2]
+        maps = cv2.resize(cv2.blur(maps, (3, 3)), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+        x, y = cv2.split(maps)
+        warped = cv2.remap(self._store.faces[number], x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        trust = cv2.erode(trusted[self._covering].astype(np.float32), np.ones((3, 3), np.uint8))
+        return np.asarray(warped, np.uint8), _blurred(np.asarray(trust, np.float32), 1.5)
 
 
 def _with_ring(landmarks: Points) -> Points:
@@ -229,20 +257,19 @@ def _with_ring(landmarks: Points) -> Points:
 def _areas(triangles: Floats) -> Floats:
     """Twice the areas (T,) of triangles (T, 3, 2); below 0 where they turn the other way."""
     first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    return np.asarray(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0], np.float32)
 
 
 def _affine(frm: Floats, to: Floats, used: NDArray[np.bool_]) -> Floats:
     """The affine maps (T, 2, 3) that take triangles (T, 3, 2) to others; zeros where they are not `used`."""
     maps = np.zeros((len(frm), 2, 3), np.float32)
-    frm, to = frm[used].astype(np.float64), to[used].astype(np.float64)
-    edges = np.stack([frm[:, 1] - frm[:, 0], frm[:, 2] - frm[:, 0]], 2)  # columns
-    goals = np.stack([to[:, 1] - to[:, 0], to[:, 2] - to[:, 0]], 2)
-    det = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
-    inverse = np.stack([edges[:, 1, 1], -edges[:, 0, 1], -edges[:, 1, 0], edges[:, 0, 0]], 1) / det[:, None]
-    linear = goals @ inverse.reshape(-1, 2, 2)
-    maps[used, :, :2] = linear
-    maps[used, :, 2] = to[:, 0] - (linear @ frm[:, 0, :, None])[..., 0]
+    frm, to = frm[used], to[used]
+    (ax, ay), (bx, by) = (np.moveaxis(frm[:, corner] - frm[:, 0], 1, 0) for corner in (1, 2))
+    first, second = to[:, 1] - to[:, 0], to[:, 2] - to[:, 0]  # (T, 2)
+    size = (ax * by - ay * bx)[:, None]
+    across = (first * by[:, None] - second * ay[:, None]) / size  # how far one pixel to the right leads
+    down = (second * ax[:, None] - first * bx[:, None]) / size
+    maps[used] = np.stack([across, down, to[:, 0] - across * frm[:, :1, 0] - down * frm[:, :1, 1]], 2)
     return maps
 
 
@@ -254,31 +281,40 @@ def add_detail(patch: Floats, mask: Floats, detail: FaceDetail, share: float) ->
 
     `patch`: (256, 256, 3), `mask`: (256, 256) in 0..1; at its edge nothing is added.
     """
-    warped, trust = _blended(detail)
-    coarse, own_coarse = _coarse(patch), _coarse(warped)
-    gate = agreement(patch, warped) * trust
+    warped, trust = warp_parts(detail)
+    small_mask = np.asarray(cv2.resize(mask, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32)
+    gate = _pooled(agreement(patch, warped) * trust, small_mask, detail.landmarks)
+    gate = gate * np.clip(2 * small_mask - 1, 0, 1) * np.float32(share)
     gate = np.asarray(cv2.resize(gate, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
-    gate *= np.float32(share) * np.clip(2 * mask - 1, 0, 1)
+    coarse, own_coarse = _coarse(patch), _coarse(warped)
     light = np.clip((coarse + 0.05) / (own_coarse + 0.05), 0.5, 1.6)
     real = coarse + light * (warped - own_coarse)
     return np.asarray((patch + gate[..., None] * (real - patch)).clip(0, 1), np.float32)
 
 
-def _blended(detail: FaceDetail) -> tuple[Floats, Floats]:
-    """The warped face (256, 256, 3) in 0..1 of which the detail comes, and its trust (128, 128)."""
-    pictures, trusts = list[Floats](), list[Floats]()
-    for number, share in detail.shares.items():
-        picture, trust = warp_face(detail.store, number, detail.landmarks)
-        pictures.append(picture.astype(np.float32) * np.float32(share / 255))
-        trusts.append(trust)
-    return _sum(pictures), np.minimum.reduce(trusts)
+def warp_parts(detail: FaceDetail) -> tuple[Floats, Floats]:
+    """The warped faces that give the detail, as one picture (256, 256, 3) in 0..1, and its trust (128, 128)."""
+    warp = Warp(detail.store, detail.landmarks)
+    shares = (detail.shares.eyes, detail.shares.mouth)
+    warped = {number: warp(number) for number in sorted({*shares[0], *shares[1]})}
+    (eyes, trust_eyes), (mouth, trust_mouth) = (_mixed(warped, part) for part in shares)
+    if shares[0] == shares[1]:
+        return eyes, trust_eyes
+    # between the foot of the nose and the upper lip, one passes over into the other
+    middle, lip = detail.landmarks[2, 1], detail.landmarks[0, 1]
+    ramp = (np.arange(SIDE, dtype=np.float32) - middle) / max(float(lip - middle), 4.0)
+    lower = _smoothstep(np.asarray(np.clip(ramp, 0, 1), np.float32))
+    small = lower[:: SIDE // _GRID, None]
+    picture = np.asarray(eyes + lower[:, None, None] * (mouth - eyes), np.float32)
+    return picture, np.asarray(trust_eyes + small * (trust_mouth - trust_eyes), np.float32)
 
 
-def _sum(pictures: Sequence[Floats]) -> Floats:
-    total = pictures[0]
-    for picture in pictures[1:]:
-        total = total + picture
-    return total
+def _mixed(warped: dict[int, tuple[Frame, Floats]], shares: dict[int, float]) -> tuple[Floats, Floats]:
+    """As much of each warped face as its share says, in 0..1, and the least of their trusts."""
+    pictures = [warped[number][0] * np.float32(share / 255) for number, share in shares.items()]
+    mixed = pictures[0] if len(pictures) == 1 else np.sum(pictures, 0)
+    trust = np.min([warped[number][1] for number in shares], 0)
+    return np.asarray(mixed, np.float32), np.asarray(trust, np.float32)
 
 
 def _coarse(picture: Floats) -> Floats:
@@ -292,19 +328,38 @@ def agreement(drawn: Floats, real: Floats) -> Floats:
     """Where two pictures (256, 256, 3) of a face show the same things, as (128, 128) in 0..1."""
     one, other = _band(drawn), _band(real)
     reach = _BAND[1] / 2
-    apart, both = (
-        np.asarray(cv2.GaussianBlur(x, (0, 0), reach), np.float32) for x in ((one - other) ** 2, one**2 + other**2)
-    )
+    apart, both = _blurred((one - other) ** 2, reach), _blurred(one**2 + other**2, reach)
     ratio = apart / (both + np.float32(_FAINT**2))  # 0: alike, 1: nothing in common, 2: the opposite
-    return 1 - _smoothstep(np.clip((ratio - 0.35) / 0.5, 0, 1))
+    return 1 - _smoothstep(np.asarray(np.clip((ratio - 0.4) / 0.5, 0, 1), np.float32))
+
+
+def _pooled(gate: Floats, mask: Floats, landmarks: Points) -> Floats:
+    """A gate (128, 128) that is one and the same all over both eyes, and all over the mouth: half an eye is none."""
+    scale = np.float32(_GRID / SIDE)
+    for rings, wider in ((_EYES, 1.5), ((_MOUTH,), 1.15)):
+        inside = np.zeros((_GRID, _GRID), np.uint8)
+        for ring in rings:
+            points = landmarks[list(ring)] * scale
+            middle = points.mean(0)
+            inside |= hull(np.asarray(middle + np.array([1.1, wider]) * (points - middle), np.float32), _GRID)
+        area = _blurred(np.asarray(inside, np.float32) / np.float32(255), 2.0)
+        weight = area * mask
+        mean = float((gate * weight).sum() / max(float(weight.sum()), 1e-6))
+        whole = float(np.interp(mean, (0.35, 0.75), (0, 1)))
+        gate = np.asarray(gate + area * (whole - gate), np.float32)
+    return gate
 
 
 def _band(picture: Floats) -> Floats:
     """The structure of middle size (128, 128) of a picture."""
-    small = cv2.resize(picture, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA) @ _LUMA
-    fine, wide = (cv2.GaussianBlur(small, (0, 0), sigma / 2) for sigma in _BAND)
-    return np.asarray(fine - wide, np.float32)
+    small = np.asarray(cv2.resize(picture, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32) @ _LUMA
+    fine, wide = (_blurred(small, sigma / 2) for sigma in _BAND)
+    return fine - wide
+
+
+def _blurred(picture: Floats, sigma: float) -> Floats:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
 
 
 def _smoothstep(ramp: Floats) -> Floats:
-    return ramp * ramp * (3 - 2 * ramp)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)

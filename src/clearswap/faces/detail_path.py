@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.detail import Detailer, Shares, choose_faces, faded
+from clearswap.core.detail import Detailer, Shares
 from clearswap.core.expression import MEASURES
 from clearswap.core.smoothing import SmoothConfig
 from clearswap.faces.tracker import Faces
@@ -26,6 +26,5 @@ def detail_path(
     found: dict[int, Shares] = {}
     for track in np.unique(faces.track[chosen]):
         rows = np.flatnonzero(chosen & (faces.track == track))
-        path = choose_faces(expressions[rows], detailer.store)
-        found |= dict(zip(rows.tolist(), faded(path), strict=True))
+        found |= dict(zip(rows.tolist(), detailer.follow(expressions[rows]), strict=True))
     return found

@@ -78,7 +78,8 @@ def _metadata(path: Path) -> dict[str, Any] | None:
     try:
         reader: Any = safe_open(path, "np")
         with reader as file:
-            return json.loads((file.metadata() or {})["clearswap"])
+            metadata: dict[str, str] = file.metadata() or {}
+        return json.loads(metadata["clearswap"])
     except (SafetensorError, OSError, ValueError, KeyError):
         return None
 
@@ -137,9 +138,10 @@ def _read(path: Path, model: ModelConfig) -> DetailStore:
     _require(path.stat().st_size <= _LARGEST, "it is too large")
     reader: Any = safe_open(path, "np")
     with reader as file:
-        about = json.loads((file.metadata() or {})["clearswap"])
-        _require(isinstance(about, dict) and about.get("format") == FORMAT, "another format")
-        _require((about.get("coverage"), about.get("drop")) == (model.coverage, model.drop), "another framing")
+        metadata: dict[str, str] = file.metadata() or {}
+        about: dict[str, Any] = json.loads(metadata["clearswap"])
+        _require(about["format"] == FORMAT, "another format")
+        _require((about["coverage"], about["drop"]) == (model.coverage, model.drop), "another framing")
         _require(set(file.keys()) == _TENSORS, "other tensors")
         tensors: dict[str, NDArray[Any]] = {name: np.asarray(file.get_tensor(name)) for name in sorted(_TENSORS)}
     pictures, ends = tensors["pictures"], tensors["ends"]
