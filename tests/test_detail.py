@@ -30,10 +30,12 @@ from clearswap.core.detail import (
     faded,
 )
 from clearswap.core.expression import MEASURES
+from clearswap.core.mask import hull
 from clearswap.core.network import PRESETS
 from clearswap.core.swap import with_look
 from clearswap.errors import ModelError
 from clearswap.faces.faceset import read_index
+from clearswap.media.files import read_picture
 from clearswap.media.video import read_frames
 from clearswap.training import checkpoint, detail_store
 
@@ -57,7 +59,13 @@ def as_drawn(face: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def sharpness(picture: np.ndarray) -> float:
-    return float(np.abs(cv2.Laplacian(picture.mean(-1), cv2.CV_32F))[60:200, 60:200].mean())
+    edges = np.asarray(cv2.Laplacian(picture.mean(-1), cv2.CV_32F), np.float32)
+    return float(np.abs(edges)[60:200, 60:200].mean())
+
+
+def middle_of(points: np.ndarray) -> tuple[int, int]:
+    x, y = points.mean(0).round().astype(int).tolist()
+    return x, y
 
 
 def alone(number: int) -> Shares:
@@ -67,18 +75,17 @@ def alone(number: int) -> Shares:
 def test_a_face_warped_to_its_own_landmarks_is_the_face(store: DetailStore) -> None:
     warped, trust = Warp(store, store.landmarks[3])(3)
     assert np.abs(warped.astype(int) - store.faces[3]).mean() < 0.5
-    inside = cv2.convexHull(store.landmarks[3][:468].astype(np.int32))
-    area = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), inside, 1)[::2, ::2]
+    area = hull(store.landmarks[3], SIDE)[::2, ::2]
     assert trust[area > 0].mean() > 0.9
 
 
 def test_warping_moves_what_a_landmark_shows_where_it_is_wanted(store: DetailStore) -> None:
     marked = store.faces[3].copy()
-    x, y = np.round(store.landmarks[3, 4]).astype(int)  # the tip of the nose
-    cv2.circle(marked, (int(x), int(y)), 3, (0, 255, 0), -1)
+    x, y = middle_of(store.landmarks[3, [4]])  # the tip of the nose
+    cv2.circle(marked, (x, y), 3, (0, 255, 0), -1)
     faces = store.faces.copy()
     faces[3] = marked
-    wanted = store.landmarks[3] + np.float32([9, -6])
+    wanted = store.landmarks[3] + np.array([9, -6], np.float32)
     warped, _ = Warp(replace(store, faces=faces), wanted)(3)
     green = (warped[..., 1] > 200) & (warped[..., 0] < 90) & (warped[..., 2] < 90)
     assert np.allclose(np.argwhere(green).mean(0)[::-1], store.landmarks[3, 4] + [9, -6], atol=1.5)
@@ -102,7 +109,7 @@ def test_a_soft_drawing_becomes_sharp_and_keeps_its_light(store: DetailStore) ->
 def test_the_drawing_stays_where_picture_and_drawing_disagree(store: DetailStore) -> None:
     drawn = as_drawn(store.faces[5], 3)
     other = drawn.copy()
-    x, y = np.round(store.landmarks[5, [33, 133]].mean(0)).astype(int)  # another eye in the place of this one
+    x, y = middle_of(store.landmarks[5, [33, 133]])  # another eye in the place of this one
     box = np.s_[y - 14 : y + 14, x - 24 : x + 24]
     other[box] = 1 - other[box]
     real = store.faces[5].astype(np.float32) / 255
@@ -239,7 +246,7 @@ def test_training_keeps_the_stores_and_a_conversion_uses_them(
             blend=blend,
             on_progress=lambda p, kept=notes[name]: kept.append(p.note) if p.note else None,
         )
-        results[name] = cv2.imread(str(output))
+        results[name] = read_picture(output)
     assert sum("no pictures of person a" in note for note in notes["bare"]) == 1
     assert not any("no pictures" in note for note in notes["real"] + notes["drawn"])
     assert np.array_equal(results["bare"], results["drawn"])
