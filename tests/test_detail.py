@@ -16,6 +16,8 @@ import pytest
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 import clearswap
+from clearswap.api.convert import load_cast
+from clearswap.api.second_pass import SecondPass
 from clearswap.core.align import align, face_matrix
 from clearswap.core.blend import BlendConfig
 from clearswap.core.detail import (
@@ -24,19 +26,26 @@ from clearswap.core.detail import (
     FaceDetail,
     Shares,
     Warp,
-    add_detail,
     agreement,
     choose_faces,
     faded,
+    find_layer,
+    lay_over,
 )
 from clearswap.core.expression import MEASURES
-from clearswap.core.mask import hull
+from clearswap.core.mask import MaskConfig, hull
 from clearswap.core.network import PRESETS
+from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import with_look
+from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.errors import ModelError
 from clearswap.faces.faceset import read_index
+from clearswap.faces.first_pass import find_faces
+from clearswap.faces.selection import Role, SelectConfig, choose
+from clearswap.faces.tracker import FacesWriter, TrackConfig
 from clearswap.media.files import read_picture
 from clearswap.media.video import read_frames
+from clearswap.progress import silent
 from clearswap.training import checkpoint, detail_store
 
 LITE = PRESETS["lite"]
@@ -70,6 +79,10 @@ def middle_of(points: np.ndarray) -> tuple[int, int]:
 
 def alone(number: int) -> Shares:
     return Shares({number: 1.0}, {number: 1.0})
+
+
+def add_detail(drawn: np.ndarray, mask: np.ndarray, detail: FaceDetail, share: float) -> np.ndarray:
+    return lay_over(drawn, find_layer(drawn, mask, detail), share)
 
 
 def test_a_face_warped_to_its_own_landmarks_is_the_face(store: DetailStore) -> None:
@@ -141,6 +154,7 @@ def test_the_chosen_face_is_near_changes_seldom_and_fades(store: DetailStore) ->
         assert np.array_equal(choose_faces(trembling, store, part), path)
     steps = faded(path)
     assert steps[10] == {2: 1.0}
+    assert all(len(step) <= 2 for step in steps)
     assert all(sum(step.values()) == pytest.approx(1) for step in steps)
     shares = np.array([step.get(9, 0.0) for step in steps[26:35]])
     assert (np.diff(shares) >= 0).all()
@@ -236,7 +250,7 @@ def test_training_keeps_the_stores_and_a_conversion_uses_them(
     notes: dict[str, list[str]] = {"real": [], "bare": [], "drawn": []}
     results: dict[str, np.ndarray] = {}
     for name, folder in (("real", model), ("bare", bare), ("drawn", model)):
-        blend = with_look("drawn" if name == "drawn" else "natural", clearswap.MaskConfig(), BlendConfig())[1]
+        blend = with_look("drawn" if name == "drawn" else "natural", MaskConfig(), BlendConfig())[1]
         output = tmp_path / f"{name}.png"
         clearswap.convert(
             folder,
@@ -253,3 +267,17 @@ def test_training_keeps_the_stores_and_a_conversion_uses_them(
     matrix = face_matrix(record.landmarks, SIDE)
     real, drawn = (align(results[name], matrix, SIDE).astype(np.float32) / 255 for name in ("real", "drawn"))
     assert sharpness(real) > 1.1 * sharpness(drawn)
+
+
+def test_a_frame_comes_out_alike_wherever_a_conversion_begins(model: Path, demo_clips: Path, tmp_path: Path) -> None:
+    cast = load_cast([Role(model, "a")], SelectConfig(), MaskConfig(), BlendConfig(), TrackConfig(), silent)
+    frames = [frame for frame in read_frames(demo_clips / "person_b.mp4") if frame.index < 26]
+    writer = FacesWriter(tmp_path, 1)
+    for _ in find_faces(frames, cast.finder, writer, name="clip", total=len(frames), on_progress=silent):
+        pass
+    faces = writer.close()
+    stamp = make_stamp((512, 512), 1, marked=True, label=LabelConfig(label=False), boxes=faces.box)
+    second_pass = SecondPass(faces, choose(faces, cast.finder.which), cast.swappers, SmoothConfig(), stamp)
+    whole, rest = ([frame.picture for frame in second_pass(iter(frames), start)] for start in (0, 13))
+    assert len(whole) == len(frames)
+    assert all(np.array_equal(one, other) for one, other in zip(whole[13:], rest, strict=True))

@@ -12,22 +12,22 @@ import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.detail import Detailer, Shares
+from clearswap.api.second_pass import SecondPass
+from clearswap.core.detail import Detailer
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
-from clearswap.core.swap import DETAIL_REACH, BlendConfig, NewFace, Swapper, drawer, smooth_faces
+from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
-from clearswap.disclosure.stamp import LabelConfig, Stamp, make_stamp, mark_in, require_label
+from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
 from clearswap.errors import InputError, OutputError
-from clearswap.faces.detail_path import detail_path
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.faces.first_pass import Finder, find_faces, make_finder
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
@@ -41,7 +41,7 @@ from clearswap.media.files import (
     read_alpha,
     read_source,
 )
-from clearswap.media.pipeline import ahead, batched, map_ahead, windows
+from clearswap.media.pipeline import ahead
 from clearswap.media.video import TimeRange, VideoFrame, VideoInfo
 from clearswap.media.writer import (
     EncodeConfig,
@@ -57,7 +57,6 @@ from clearswap.training import checkpoint, detail_store
 from clearswap.training.device import used_device
 
 _MARK_FRAMES = 24  # in which it is looked whether a clip is marked already
-_BATCH = 8  # frames whose faces are drawn together
 _EARLIER_MARK = "earlier_mark.json"
 
 
@@ -366,81 +365,3 @@ def _reported(
         yield frame
         values = {"no face": result.without_face}
         on_progress(Progress(f"convert {info.path.name}", done, result.frames, values=values))
-
-
-@dataclass(frozen=True)
-class _DrawnFrame:
-    """A frame with the new faces that go into it, by track."""
-
-    frame: VideoFrame
-    faces: dict[int, NewFace]
-
-
-@dataclass(frozen=True)
-class SecondPass:
-    """Goes through a clip again and puts the new faces in.
-
-    Attributes:
-        faces: The N faces of the clip.
-        roles: (N,), which of the swappers draws each face anew; -1 where it stays.
-        swappers: Draw the faces; the first one's `blend` fits them all in.
-        smoothing: How landmarks are smoothed.
-        stamp: Marks and labels each frame.
-    """
-
-    faces: Faces
-    roles: NDArray[np.int64]
-    swappers: Sequence[Swapper]
-    smoothing: SmoothConfig
-    stamp: Stamp
-
-    def __call__(self, frames: Iterator[VideoFrame], start: int = 0) -> Generator[VideoFrame]:
-        """Yield the swapped and stamped frames from number `start` on, for all `frames` of the clip.
-
-        A frame comes out the same whatever the start: colours are averaged with those of frames before it, and batches
-        begin at the same frames.
-        """
-        colours = self.swappers[0].blend.colour_frames
-        reach = max(colours, DETAIL_REACH)
-        begin = max(0, start - reach) // _BATCH * _BATCH
-        with closing(ahead(frames)) as read:
-            drawn = self._draw(islice(read, begin, None), begin)
-            smoothed = (
-                _DrawnFrame(window[at].frame, smooth_faces([one.faces for one in window], at, colours))
-                for window, at in windows(drawn, reach)
-            )
-            with closing(ahead(islice(smoothed, start - begin, None))) as ready:
-                yield from map_ahead(self._fit, ready)
-
-    def _draw(self, frames: Iterator[VideoFrame], begin: int) -> Iterator[_DrawnFrame]:
-        """Draw the new faces of the frames from number `begin` on, those of a few frames as one batch."""
-        found, shares = self.faces.by_frame(begin, self.smoothing), self._shares()
-        for batch in batched(zip(frames, found, strict=False), _BATCH):
-            drawn = [_DrawnFrame(frame, {}) for frame, _ in batch]
-            places = [
-                (new, row, points)
-                for new, (_, (rows, landmarks)) in zip(drawn, batch, strict=True)
-                for row, points in zip(rows, landmarks, strict=True)
-            ]
-            for role, swapper in enumerate(self.swappers):
-                mine = [place for place in places if self.roles[place[1]] == role]
-                pictures = [new.frame.picture for new, _, _ in mine]
-                own = [shares[row] for _, row, _ in mine] if swapper.detailer is not None else None
-                faces = swapper.draw(pictures, [points for _, _, points in mine], own)
-                for (new, row, _), face in zip(mine, faces, strict=True):
-                    new.faces[int(self.faces.track[row])] = face
-            yield from drawn
-
-    def _shares(self) -> dict[int, Shares]:
-        """Which of the person's own faces give each of the N faces its detail; decided on the whole clip."""
-        shares: dict[int, Shares] = {}
-        for role, swapper in enumerate(self.swappers):
-            if swapper.detailer is not None:
-                shares |= detail_path(self.faces, self.roles == role, swapper.detailer, self.smoothing)
-        return shares
-
-    def _fit(self, drawn: _DrawnFrame) -> VideoFrame:
-        """Fit the new faces into their frame, and stamp it."""
-        original = drawn.frame.picture
-        swapped = self.swappers[0].fit(original, list(drawn.faces.values()), seed=drawn.frame.index)
-        return replace(drawn.frame, picture=self.stamp(swapped, original))

@@ -3,7 +3,7 @@
 No loss can make a network of 96 or 192 px draw pores, lashes and single brow hairs; the person's own pictures have
 them. For each face of a clip the picture whose expression is nearest is chosen, so that it changes seldom: one for eyes
 and skin, one for the mouth (`choose_faces`). Both are warped until their landmarks lie where the drawing has its own
-(`Warp`), and where drawing and picture agree, the fine part of the picture replaces the drawing's (`add_detail`). What
+(`Warp`), and where drawing and picture agree, the fine part of the picture replaces the drawing's (`find_layer`). What
 the drawing shows, it goes on showing: where eyes look, and whether a mouth is open, is not decided here.
 """
 
@@ -34,7 +34,8 @@ _RING = np.array(  # what surrounds the face and stays where it is
     [(x, y) for x in range(-44, 301, 43) for y in range(-44, 301, 43) if not (0 <= x < SIDE and 0 <= y < SIDE)],
     np.float32,
 )
-_MOST_STRETCH = 5.0  # times as large or small may a triangle become and still be shown
+_MOST_STRETCH = 5.0  # times as large or small may a triangle become and still be shown,
+_SMALL = 6.0  # unless it has few pixels before and after
 _FADE = (1, 2, 3, 2, 1)  # how much the choices of successive frames count in the middle one
 # A change of the chosen face costs so many times what the best faces differ from a clip's, on average, per frame.
 _CHANGE = 1.0
@@ -42,6 +43,9 @@ _COARSE = 4.0  # pixels: what is finer comes from the real face
 _BAND = (2.5, 7.0)  # pixels: structure between these sizes must agree
 _FAINT = 0.012  # of 0..1: structure that is fainter agrees with all
 _EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
+# Upper and lower edges of the lips, and of the lids (those of the first eye, then of the second).
+_LIPS = ((191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318), (415, 324))
+_LIDS = ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373))
 _MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 _LUMA = np.array(LUMA, np.float32)
 
@@ -77,13 +81,27 @@ class Shares:
     mouth: dict[int, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A person's own pixels, ready to be laid over a drawing.
+
+    Attributes:
+        real: (256, 256, 3) in 0..1: the coarse part of the drawing with the fine part of warped pictures.
+        gate: (128, 128) in 0..1: how much of it is seen.
+    """
+
+    real: Floats
+    gate: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class FaceDetail:
     """What one drawn face gets its detail from."""
 
     store: DetailStore
     shares: Shares
     landmarks: Points  # (478, 2), those of the drawing, in pixels of a square of `SIDE`
+    layer: Layer | None = None  # what comes of it, once that is known
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,24 @@ class Detailer:
         drawn = enlarged(patch)
         scale = np.float32(SIDE / len(patch))
         near = (landmarks + np.float32(0.5)) * scale - np.float32(0.5)
-        return FaceDetail(self.store, shares, self.find(as_bytes(drawn), near))
+        return FaceDetail(self.store, shares, shut_like(self.find(as_bytes(drawn), near), near))
+
+
+def shut_like(drawn: Points, source: Points) -> Points:
+    """The landmarks (478, 2) of a drawing, lips and lids brought together where they are shut in the source.
+
+    A drawing is soft, and where its lips meet, the landmarker sees a gap in which a picture would show teeth.
+    """
+    height = max(float(np.linalg.norm(source[10] - source[152])), 1e-6)
+    result = drawn.copy()
+    for pairs, (shut, open_) in ((_LIPS, (0.009, 0.02)), (_LIDS[:3], (0.006, 0.014)), (_LIDS[3:], (0.006, 0.014))):
+        upper, lower = np.array(pairs).T
+        apart = float(np.linalg.norm(source[upper] - source[lower], axis=1).max()) / height
+        share = float(np.clip((apart - shut) / (open_ - shut), 0, 1))
+        middle = (drawn[upper] + drawn[lower]) / 2
+        result[upper] = middle + share * (drawn[upper] - middle)
+        result[lower] = middle + share * (drawn[lower] - middle)
+    return result
 
 
 def enlarged(patch: Floats) -> Floats:
@@ -238,8 +273,9 @@ class Warp:
         where the face is seen from behind, or was stretched out of a few pixels.
         """
         own = _with_ring(self._store.landmarks[number])[self._store.triangles]
-        ratio = self._area / np.maximum(_areas(own), 1e-3)
-        trusted = (ratio < _MOST_STRETCH) & (ratio > 1 / _MOST_STRETCH)
+        area = _areas(own)
+        ratio = (self._area + _SMALL) / (np.maximum(area, 0) + _SMALL)
+        trusted = (area > -_SMALL) & (ratio < _MOST_STRETCH) & (ratio > 1 / _MOST_STRETCH)
         affine = _affine(self._to, own, self._seen)[self._covering]  # (128, 128, 2, 3)
         middles = (np.arange(_GRID, dtype=np.float32) + np.float32(0.5)) * np.float32(SIDE / _GRID) - np.float32(0.5)
         maps = affine[..., 0] * middles[None, :, None] + affine[..., 1] * middles[:, None, None] + affine[..., 2]
@@ -276,20 +312,25 @@ def _affine(frm: Floats, to: Floats, used: NDArray[np.bool_]) -> Floats:
 # --- lay over --------------------------------------------------------------------------------------------
 
 
-def add_detail(patch: Floats, mask: Floats, detail: FaceDetail, share: float) -> Floats:
-    """A drawn face (256, 256, 3) in 0..1 with the fine part of the person's own, as `share` (0..1) says.
+def find_layer(patch: Floats, mask: Floats, detail: FaceDetail) -> Layer:
+    """The person's own pixels for a drawn face `patch` (256, 256, 3) in 0..1.
 
-    `patch`: (256, 256, 3), `mask`: (256, 256) in 0..1; at its edge nothing is added.
+    `mask`: (256, 256) in 0..1, where the face is replaced; at its edge nothing is added.
     """
     warped, trust = warp_parts(detail)
     small_mask = np.asarray(cv2.resize(mask, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32)
     gate = _pooled(agreement(patch, warped) * trust, small_mask, detail.landmarks)
-    gate = gate * np.clip(2 * small_mask - 1, 0, 1) * np.float32(share)
-    gate = np.asarray(cv2.resize(gate, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
     coarse, own_coarse = _coarse(patch), _coarse(warped)
     light = np.clip((coarse + 0.05) / (own_coarse + 0.05), 0.5, 1.6)
     real = coarse + light * (warped - own_coarse)
-    return np.asarray((patch + gate[..., None] * (real - patch)).clip(0, 1), np.float32)
+    return Layer(np.asarray(real, np.float32), np.asarray(gate * np.clip(2 * small_mask - 1, 0, 1), np.float32))
+
+
+def lay_over(patch: Floats, layer: Layer, share: float) -> Floats:
+    """A drawn face (256, 256, 3) in 0..1 with the person's own pixels over it, as `share` (0..1) says."""
+    gate = np.asarray(cv2.resize(layer.gate, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
+    gate *= np.float32(share)
+    return np.asarray((patch + gate[..., None] * (layer.real - patch)).clip(0, 1), np.float32)
 
 
 def warp_parts(detail: FaceDetail) -> tuple[Floats, Floats]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
 from clearswap.core.blend import BlendConfig, match_sharpness, paste
 from clearswap.core.colour import colour_stats, transfer_colour
-from clearswap.core.detail import SIDE, Detailer, FaceDetail, Shares, add_detail, enlarged
+from clearswap.core.detail import SIDE, Detailer, FaceDetail, Shares, enlarged, find_layer, lay_over
 from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
 from clearswap.core.network import Drawn, ModelConfig, Side, SwapNet
 
@@ -109,7 +109,7 @@ class Swapper:
         original = frame
         for face in faces:
             if face.detail is not None:
-                face = with_detail(face, face.detail, original, blend.detail)
+                face = _with_detail(face, original, blend.detail)
             own, goal = face.patch_stats[None], face.face_stats[None]
             coloured = transfer_colour(face.patch[None], own, goal, blend.method, blend.colour)
             patch = _as_picture(coloured[0])
@@ -119,15 +119,25 @@ class Swapper:
         return frame
 
 
-def with_detail(face: NewFace, detail: FaceDetail, frame: Frame, share: float) -> NewFace:
+def with_layer(face: NewFace) -> NewFace:
+    """A drawn face for which the person's own pixels are found, where it is to have detail."""
+    if face.detail is None or face.detail.layer is not None:
+        return face
+    layer = find_layer(enlarged(_as_picture(face.patch)), enlarged(face.mask), face.detail)
+    return replace(face, detail=replace(face.detail, layer=layer))
+
+
+def _with_detail(face: NewFace, frame: Frame, share: float) -> NewFace:
     """A drawn face of its `frame` with as much of the person's own detail as `share` says, `SIDE` pixels wide."""
+    detail = with_layer(face).detail
+    if detail is None or detail.layer is None:
+        return face
     matrix = zoomed(face.matrix, len(face.mask), SIDE)
-    mask = enlarged(face.mask)
-    patch = add_detail(enlarged(_as_picture(face.patch)), mask, detail, share)
+    patch = lay_over(enlarged(_as_picture(face.patch)), detail.layer, share)
     return replace(
         face,
         patch=torch.from_numpy(patch).permute(2, 0, 1).to(face.patch.device),
-        mask=mask,
+        mask=enlarged(face.mask),
         aligned=align(frame, matrix, SIDE).astype(np.float32) / np.float32(255),
         matrix=matrix,
     )
@@ -161,15 +171,36 @@ def smooth_faces(window: Sequence[Mapping[int, NewFace]], at: int, reach: int = 
     return faces
 
 
+def steady_layers(window: Sequence[Mapping[int, NewFace]], at: int) -> dict[int, NewFace]:
+    """The new faces of the frame `at` of a few successive ones (see `smooth_faces`): the own pixels that they have of
+    `with_layer` come and go over some frames, and not from one to the next.
+    """
+    faces: dict[int, NewFace] = {}
+    for track, face in window[at].items():
+        faces[track] = face
+        if face.detail is not None and face.detail.layer is not None:
+            near = [(weight, detail.layer) for weight, detail in _around(window, at, track) if detail.layer is not None]
+            gate = sum(weight * layer.gate for weight, layer in near) / sum(weight for weight, _ in near)
+            layer = replace(face.detail.layer, gate=np.asarray(gate, np.float32))
+            faces[track] = replace(face, detail=replace(face.detail, layer=layer))
+    return faces
+
+
 def _steadied(window: Sequence[Mapping[int, NewFace]], at: int, track: int) -> Points:
     """The landmarks (478, 2) of a drawn face, as a mean over the frames around that show the track."""
-    total, weights = np.zeros((1, 2), np.float32), 0.0
-    for place, found in enumerate(window):
-        detail = found[track].detail if track in found else None
-        if detail is not None and abs(place - at) <= DETAIL_REACH:
-            weight = float(np.exp(-((place - at) ** 2) / 2))
-            total, weights = total + np.float32(weight) * detail.landmarks, weights + weight
-    return np.asarray(total / np.float32(weights), np.float32)
+    near = _around(window, at, track)
+    total = sum(weight * detail.landmarks for weight, detail in near)
+    return np.asarray(total / sum(weight for weight, _ in near), np.float32)
+
+
+def _around(window: Sequence[Mapping[int, NewFace]], at: int, track: int) -> list[tuple[float, FaceDetail]]:
+    """The detail of a track in the frames around `at`, and how much each counts."""
+    near: list[tuple[float, FaceDetail]] = []
+    for place in range(max(0, at - DETAIL_REACH), min(len(window), at + DETAIL_REACH + 1)):
+        detail = window[place][track].detail if track in window[place] else None
+        if detail is not None:
+            near.append((float(np.exp(-((place - at) ** 2) / 2)), detail))
+    return near
 
 
 Look: TypeAlias = Literal["natural", "drawn", "crisp", "soft", "raw"]
