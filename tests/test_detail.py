@@ -276,7 +276,7 @@ def test_a_frame_comes_out_alike_wherever_a_conversion_begins(model: Path, demo_
     for _ in find_faces(frames, cast.finder, writer, name="clip", total=len(frames), on_progress=silent):
         pass
     faces = writer.close()
-    stamp = make_stamp((512, 512), 1, marked=True, label=LabelConfig(label=False), boxes=faces.box)
+    stamp = make_stamp(frames[0].picture.shape[:2], 1, marked=True, label=LabelConfig(label=False), boxes=faces.box)
     second_pass = SecondPass(faces, choose(faces, cast.finder.which), cast.swappers, SmoothConfig(), stamp)
     whole, rest = ([frame.picture for frame in second_pass(iter(frames), start)] for start in (0, 13))
     assert len(whole) == len(frames)

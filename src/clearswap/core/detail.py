@@ -46,6 +46,7 @@ _EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
 # Upper and lower edges of the lips, and of the lids (those of the first eye, then of the second).
 _LIPS = ((191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318), (415, 324))
 _LIDS = ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373))
+_HIDDEN = 0.4  # an eye that is seen so much less than the other is hidden
 _MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 _LUMA = np.array(LUMA, np.float32)
 
@@ -371,24 +372,35 @@ def agreement(drawn: Floats, real: Floats) -> Floats:
     reach = _BAND[1] / 2
     apart, both = _blurred((one - other) ** 2, reach), _blurred(one**2 + other**2, reach)
     ratio = apart / (both + np.float32(_FAINT**2))  # 0: alike, 1: nothing in common, 2: the opposite
-    return 1 - _smoothstep(np.asarray(np.clip((ratio - 0.4) / 0.5, 0, 1), np.float32))
+    return 1 - _smoothstep(np.asarray(np.clip((ratio - 0.5) / 0.5, 0, 1), np.float32))
 
 
 def _pooled(gate: Floats, mask: Floats, landmarks: Points) -> Floats:
-    """A gate (128, 128) that is one and the same all over both eyes, and all over the mouth: half an eye is none."""
-    scale = np.float32(_GRID / SIDE)
-    for rings, wider in ((_EYES, 1.5), ((_MOUTH,), 1.15)):
-        inside = np.zeros((_GRID, _GRID), np.uint8)
-        for ring in rings:
-            points = landmarks[list(ring)] * scale
-            middle = points.mean(0)
-            inside |= hull(np.asarray(middle + np.array([1.1, wider]) * (points - middle), np.float32), _GRID)
-        area = _blurred(np.asarray(inside, np.float32) / np.float32(255), 2.0)
-        weight = area * mask
-        mean = float((gate * weight).sum() / max(float(weight.sum()), 1e-6))
-        whole = float(np.interp(mean, (0.35, 0.75), (0, 1)))
-        gate = np.asarray(gate + area * (whole - gate), np.float32)
-    return gate
+    """A gate (128, 128) that is one and the same all over an eye, and all over the mouth: half an eye is none.
+
+    Both eyes are as open as the one that agrees less, but where a turned head hides that one, it stands alone.
+    """
+    eyes, mouth = [_feature(landmarks, ring, 1.5) for ring in _EYES], _feature(landmarks, _MOUTH, 1.15)
+    visible = [float((area * mask).sum()) for area in eyes]
+    opened = [_opened(gate, area * mask) for area in eyes]
+    least = min(one for one, size in zip(opened, visible, strict=True) if size >= _HIDDEN * max(visible))
+    for area, share in [(area, min(one, least)) for area, one in zip(eyes, opened, strict=True)]:
+        gate = np.asarray(gate + area * (share - gate), np.float32)
+    return np.asarray(gate + mouth * (_opened(gate, mouth * mask) - gate), np.float32)
+
+
+def _feature(landmarks: Points, ring: tuple[int, ...], wider: float) -> Floats:
+    """Where an eye or the mouth is (128, 128), within soft edges, from the landmarks around it."""
+    points = landmarks[list(ring)] * np.float32(_GRID / SIDE)
+    middle = points.mean(0)
+    area = hull(np.asarray(middle + np.array([1.1, wider]) * (points - middle), np.float32), _GRID)
+    return _blurred(np.asarray(area, np.float32) / np.float32(255), 2.0)
+
+
+def _opened(gate: Floats, weight: Floats) -> float:
+    """How far a gate is opened for a whole feature."""
+    mean = float((gate * weight).sum() / max(float(weight.sum()), 1e-6))
+    return float(np.interp(mean, (0.3, 0.6), (0, 1)))
 
 
 def _band(picture: Floats) -> Floats:
