@@ -29,6 +29,7 @@ PARTS: tuple[Part, ...] = ("eyes", "mouth")
 
 SIDE = 256  # pixels of a store's faces, and of a drawn face with detail
 _GRID = 128  # the warp is worked out on so many pixels a side, and smooth between them
+_STEP = SIDE // _GRID
 _PLACED = [*range(468), 468, 473]  # the landmarks that are moved: the mesh, and the middles of the irises
 _RING = np.array(  # what surrounds the face and stays where it is
     [(x, y) for x in range(-44, 301, 43) for y in range(-44, 301, 43) if not (0 <= x < SIDE and 0 <= y < SIDE)],
@@ -46,7 +47,7 @@ _EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
 # Upper and lower edges of the lips, and of the lids (those of the first eye, then of the second).
 _LIPS = ((191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318), (415, 324))
 _LIDS = ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373))
-_HIDDEN = 0.4  # an eye that is seen so much less than the other is hidden
+_HIDDEN = 0.6  # an eye that is seen so much less than the other is hidden
 _MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 _LUMA = np.array(LUMA, np.float32)
 
@@ -269,21 +270,25 @@ class Warp:
         for number, corners in zip(np.flatnonzero(self._seen).tolist(), fixed[self._seen], strict=True):
             cv2.fillConvexPoly(self._covering, corners, number, shift=4)
 
-    def __call__(self, number: int) -> tuple[Frame, Floats]:
+    def __call__(self, number: int, top: int = 0, bottom: int = _GRID) -> tuple[Frame, Floats]:
         """A face of the store as it is wanted (256, 256, 3), and how far each pixel can be trusted (128, 128): not
         where the face is seen from behind, or was stretched out of a few pixels.
+
+        Only the rows from `top` to before `bottom`, of 128, where these are given.
         """
         own = _with_ring(self._store.landmarks[number])[self._store.triangles]
         area = _areas(own)
         ratio = (self._area + _SMALL) / (np.maximum(area, 0) + _SMALL)
         trusted = (area > -_SMALL) & (ratio < _MOST_STRETCH) & (ratio > 1 / _MOST_STRETCH)
-        affine = _affine(self._to, own, self._seen)[self._covering]  # (128, 128, 2, 3)
-        middles = (np.arange(_GRID, dtype=np.float32) + np.float32(0.5)) * np.float32(SIDE / _GRID) - np.float32(0.5)
-        maps = affine[..., 0] * middles[None, :, None] + affine[..., 1] * middles[:, None, None] + affine[..., 2]
-        maps = cv2.resize(cv2.blur(maps, (3, 3)), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-        x, y = cv2.split(maps)
-        warped = cv2.remap(self._store.faces[number], x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        trust = cv2.erode(trusted[self._covering].astype(np.float32), np.ones((3, 3), np.uint8))
+        covering = self._covering[top:bottom]
+        affine = _affine(self._to, own, self._seen)[covering]  # (rows, 128, 2, 3)
+        middles = (np.arange(_GRID, dtype=np.float32) + np.float32(0.5)) * np.float32(_STEP) - np.float32(0.5)
+        x, y = middles[None, :, None], middles[top:bottom, None, None]
+        maps = cv2.blur(affine[..., 0] * x + affine[..., 1] * y + affine[..., 2], (3, 3))
+        columns, rows = cv2.split(cv2.resize(maps, None, fx=_STEP, fy=_STEP, interpolation=cv2.INTER_LINEAR))
+        face = self._store.faces[number]
+        warped = cv2.remap(face, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        trust = cv2.erode(trusted[covering].astype(np.float32), np.ones((3, 3), np.uint8))
         return np.asarray(warped, np.uint8), _blurred(np.asarray(trust, np.float32), 1.5)
 
 
@@ -320,7 +325,7 @@ def find_layer(patch: Floats, mask: Floats, detail: FaceDetail) -> Layer:
     """
     warped, trust = warp_parts(detail)
     small_mask = np.asarray(cv2.resize(mask, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32)
-    gate = _pooled(agreement(patch, warped) * trust, small_mask, detail.landmarks)
+    gate = trust * _pooled(agreement(patch, warped) * trust, small_mask, detail.landmarks)
     coarse, own_coarse = _coarse(patch), _coarse(warped)
     light = np.clip((coarse + 0.05) / (own_coarse + 0.05), 0.5, 1.6)
     real = coarse + light * (warped - own_coarse)
@@ -336,26 +341,31 @@ def lay_over(patch: Floats, layer: Layer, share: float) -> Floats:
 
 def warp_parts(detail: FaceDetail) -> tuple[Floats, Floats]:
     """The warped faces that give the detail, as one picture (256, 256, 3) in 0..1, and its trust (128, 128)."""
-    warp = Warp(detail.store, detail.landmarks)
-    shares = (detail.shares.eyes, detail.shares.mouth)
-    warped = {number: warp(number) for number in sorted({*shares[0], *shares[1]})}
-    (eyes, trust_eyes), (mouth, trust_mouth) = (_mixed(warped, part) for part in shares)
-    if shares[0] == shares[1]:
-        return eyes, trust_eyes
+    warp, shares = Warp(detail.store, detail.landmarks), detail.shares
+    if shares.eyes == shares.mouth:
+        return _mixed(warp, shares.eyes, 0, _GRID)
     # between the foot of the nose and the upper lip, one passes over into the other
-    middle, lip = detail.landmarks[2, 1], detail.landmarks[0, 1]
-    ramp = (np.arange(SIDE, dtype=np.float32) - middle) / max(float(lip - middle), 4.0)
-    lower = _smoothstep(np.asarray(np.clip(ramp, 0, 1), np.float32))
-    small = lower[:: SIDE // _GRID, None]
-    picture = np.asarray(eyes + lower[:, None, None] * (mouth - eyes), np.float32)
-    return picture, np.asarray(trust_eyes + small * (trust_mouth - trust_eyes), np.float32)
+    nose, lip = float(detail.landmarks[2, 1]), float(detail.landmarks[0, 1])
+    top = min(max(int(nose / _STEP) - 1, 0), _GRID - 2)
+    bottom = min(max(int(lip / _STEP) + 2, top + 2), _GRID)
+    both = _mixed(warp, shares.eyes, 0, bottom), _mixed(warp, shares.mouth, top, _GRID)
+    ramp = np.clip((np.arange(SIDE, dtype=np.float32) - nose) / max(lip - nose, 4.0), 0, 1)
+    lower = _smoothstep(np.asarray(ramp, np.float32))
+    joined: list[Floats] = []
+    for eyes, mouth, step in zip(*both, (_STEP, 1), strict=True):
+        first, last = top * step, bottom * step
+        weight = lower[:: _STEP // step][first:last].reshape(-1, *[1] * (eyes.ndim - 1))
+        between = eyes[first:] + weight * (mouth[: last - first] - eyes[first:])
+        joined.append(np.concatenate([eyes[:first], between, mouth[last - first :]]).astype(np.float32))
+    return joined[0], joined[1]
 
 
-def _mixed(warped: dict[int, tuple[Frame, Floats]], shares: dict[int, float]) -> tuple[Floats, Floats]:
-    """As much of each warped face as its share says, in 0..1, and the least of their trusts."""
-    pictures = [warped[number][0] * np.float32(share / 255) for number, share in shares.items()]
-    mixed = pictures[0] if len(pictures) == 1 else np.sum(pictures, 0)
-    trust = np.min([warped[number][1] for number in shares], 0)
+def _mixed(warp: Warp, shares: dict[int, float], top: int, bottom: int) -> tuple[Floats, Floats]:
+    """As much of each face, warped, as its share says, in 0..1, and as much of its trust; some rows of them."""
+    mixed, trust = np.float32(0), np.float32(0)
+    for number, share in shares.items():
+        picture, trusted = warp(number, top, bottom)
+        mixed, trust = mixed + picture * np.float32(share / 255), trust + trusted * np.float32(share)
     return np.asarray(mixed, np.float32), np.asarray(trust, np.float32)
 
 
