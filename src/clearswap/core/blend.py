@@ -76,7 +76,10 @@ def match_sharpness(patch: Floats, aligned: Floats, mask: Floats, most: float) -
     if own > 1.1 * wanted:  # where even the strongest blur leaves more than that, the patch stays as it was drawn
         blurred = (_blurred(patch, sigma) for sigma in _BLURS)
         return next((one for one in blurred if _detail(one, mask) <= 1.1 * wanted), patch)
-    fine, goal = patch - _blurred(patch, _FINE), min(wanted, most * own)
+    goal = min(wanted, most * own)
+    if goal <= own:
+        return np.asarray(patch.clip(0, 1), np.float32)
+    fine = patch - _blurred(patch, _FINE)
     low, high = 0.0, 4.0
     for _ in range(6):  # by halves
         middle = (low + high) / 2

@@ -88,11 +88,11 @@ class Layer:
     """A person's own pixels, ready to be laid over a drawing.
 
     Attributes:
-        real: (256, 256, 3) in 0..1: the coarse part of the drawing with the fine part of warped pictures.
+        fine: (256, 256, 3): the fine part of warped pictures, in the light of the drawing.
         gate: (128, 128) in 0..1: how much of it is seen.
     """
 
-    real: Floats
+    fine: Floats
     gate: Floats
 
 
@@ -326,17 +326,18 @@ def find_layer(patch: Floats, mask: Floats, detail: FaceDetail) -> Layer:
     warped, trust = warp_parts(detail)
     small_mask = np.asarray(cv2.resize(mask, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32)
     gate = trust * _pooled(agreement(patch, warped) * trust, small_mask, detail.landmarks)
-    coarse, own_coarse = _coarse(patch), _coarse(warped)
-    light = np.clip((coarse + 0.05) / (own_coarse + 0.05), 0.5, 1.6)
-    real = coarse + light * (warped - own_coarse)
-    return Layer(np.asarray(real, np.float32), np.asarray(gate * np.clip(2 * small_mask - 1, 0, 1), np.float32))
+    own_coarse = _coarse(warped)
+    light = np.clip((_coarse(patch) + 0.05) / (own_coarse + 0.05), 0.5, 1.6)
+    fine = light * (warped - own_coarse)
+    return Layer(np.asarray(fine, np.float32), np.asarray(gate * np.clip(2 * small_mask - 1, 0, 1), np.float32))
 
 
 def lay_over(patch: Floats, layer: Layer, share: float) -> Floats:
     """A drawn face (256, 256, 3) in 0..1 with the person's own pixels over it, as `share` (0..1) says."""
     gate = np.asarray(cv2.resize(layer.gate, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
     gate *= np.float32(share)
-    return np.asarray((patch + gate[..., None] * (layer.real - patch)).clip(0, 1), np.float32)
+    coarse = _coarse(patch)
+    return np.asarray((patch + gate[..., None] * (coarse + layer.fine - patch)).clip(0, 1), np.float32)
 
 
 def warp_parts(detail: FaceDetail) -> tuple[Floats, Floats]:
