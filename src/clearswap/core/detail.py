@@ -35,8 +35,8 @@ _RING = np.array(  # what surrounds the face and stays where it is
     [(x, y) for x in range(-44, 301, 43) for y in range(-44, 301, 43) if not (0 <= x < SIDE and 0 <= y < SIDE)],
     np.float32,
 )
-_MOST_STRETCH = 5.0  # times as large or small may a triangle become and still be shown,
-_SMALL = 6.0  # unless it has few pixels before and after
+_MOST_STRETCH = 3.0  # times as large or small may a triangle become and still be shown,
+_SMALL = 4.0  # unless it has few pixels before and after
 _FADE = (1, 2, 3, 2, 1)  # how much the choices of successive frames count in the middle one
 # A change of the chosen face costs so many times what the best faces differ from a clip's, on average, per frame.
 _CHANGE = 1.0
