@@ -220,9 +220,9 @@ def test_colours_and_masks_are_calmed_by_neighbours_of_the_same_track() -> None:
         return NewFace(torch.zeros(3, 4, 4), square, np.zeros((4, 4, 3), np.float32), colours, colours, np.eye(2, 3))
 
     window = [{1: new(0.0)}, {1: new(0.4), 2: new(0.8)}, {1: new(0.8)}, {1: new(1.0)}]
-    first, second = smooth_faces(window, 1).values()
+    first, second = smooth_faces(window, 1, 3).values()
     assert float(first.mask[0, 0]) == pytest.approx((0.0 + 2 * 0.4 + 0.8) / 4)
     assert float(first.patch_stats[0]) == pytest.approx((0.0 + 0.4 + 0.8 + 1.0) / 4)
     assert float(second.mask[0, 0]) == pytest.approx(0.8)  # alone
-    (last,) = smooth_faces(window, 3).values()
+    (last,) = smooth_faces(window, 3, 3).values()
     assert float(last.mask[0, 0]) == pytest.approx((0.8 + 2 * 1.0) / 3)

@@ -12,21 +12,23 @@ import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clearswap.api.second_pass import SecondPass
+from clearswap.core.detail import Detailer
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
-from clearswap.core.swap import BlendConfig, NewFace, Swapper, drawer, smooth_faces
+from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
-from clearswap.disclosure.stamp import LabelConfig, Stamp, make_stamp, mark_in, require_label
+from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
 from clearswap.errors import InputError, OutputError
-from clearswap.faces.face_models import ExpressionReader
+from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.faces.first_pass import Finder, find_faces, make_finder
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig, read_faces
@@ -39,7 +41,7 @@ from clearswap.media.files import (
     read_alpha,
     read_source,
 )
-from clearswap.media.pipeline import ahead, batched, map_ahead, windows
+from clearswap.media.pipeline import ahead
 from clearswap.media.video import TimeRange, VideoFrame, VideoInfo
 from clearswap.media.writer import (
     EncodeConfig,
@@ -51,11 +53,10 @@ from clearswap.media.writer import (
     workdir_of,
 )
 from clearswap.progress import OnProgress, Progress, silent
-from clearswap.training import checkpoint
+from clearswap.training import checkpoint, detail_store
 from clearswap.training.device import used_device
 
 _MARK_FRAMES = 24  # in which it is looked whether a clip is marked already
-_BATCH = 8  # frames whose faces are drawn together
 _EARLIER_MARK = "earlier_mark.json"
 
 
@@ -173,6 +174,8 @@ def convert(
     settings = _Settings(smoothing, encoding, time_range, label, load_signer(signing), statement, resume, on_progress)
     configs = [*(role.to for role in roles), select, mask, blend, tracking, smoothing, encoding, time_range, label]
     models = [fingerprint(role.model / checkpoint.FILE) for role in roles]
+    stores = [detail_store.store_path(role.model, role.to) for role in roles]
+    models += [fingerprint(path) for path in stores if path.is_file()]
     result = ConvertResult()
     for given, wanted in pairs:
         # all that the output depends on: a run with anything else does not go on with its frames
@@ -192,17 +195,27 @@ def load_cast(
     on_progress: OnProgress,
 ) -> Cast:
     """Load the models of all roles, and what finds the people that they replace. Raises what `convert` raises."""
-    swappers = [load_swapper(role, mask, blend) for role in roles]
+    swappers = [load_swapper(role, mask, blend, on_progress) for role in roles]
     known = [checkpoint.read_persons(role.model).get("b" if role.to == "a" else "a") for role in roles]
     persons = [None if person is None else person.numpy() for person in known]
     return Cast(make_finder(roles, persons, select, tracking, on_progress), swappers)
 
 
-def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig) -> Swapper:
-    """Load what draws a role's person, from the role's model. Raises `ModelError`."""
+def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig, on_progress: OnProgress) -> Swapper:
+    """Load what draws a role's person, and that person's own faces, from the role's model. Raises `ModelError`."""
     device = used_device()
     config, net = checkpoint.load_network(role.model, device)
-    return Swapper(drawer(net, role.to), config, device, mask, blend, ExpressionReader())
+    reader = ExpressionReader()
+    swapper = Swapper(drawer(net, role.to), config, device, mask, blend, reader)
+    store = detail_store.read_store(role.model, role.to, config) if blend.detail else None
+    if store is None:
+        if blend.detail:
+            note = f"{role.model} has no pictures of person {role.to}, so the face gets no real detail"
+            on_progress(Progress("convert", note=f"{note}; training it further with the face sets adds them"))
+        return swapper
+    landmarker = Landmarker()
+    detailer = Detailer(store, lambda face, near: landmarker(face, roi_of(near))[0], reader)
+    return replace(swapper, detailer=detailer)
 
 
 def _convert_file(
@@ -353,71 +366,3 @@ def _reported(
         yield frame
         values = {"no face": result.without_face}
         on_progress(Progress(f"convert {info.path.name}", done, result.frames, values=values))
-
-
-@dataclass(frozen=True)
-class _DrawnFrame:
-    """A frame with the new faces that go into it, by track."""
-
-    frame: VideoFrame
-    faces: dict[int, NewFace]
-
-
-@dataclass(frozen=True)
-class SecondPass:
-    """Goes through a clip again and puts the new faces in.
-
-    Attributes:
-        faces: The N faces of the clip.
-        roles: (N,), which of the swappers draws each face anew; -1 where it stays.
-        swappers: Draw the faces; the first one's `blend` fits them all in.
-        smoothing: How landmarks are smoothed.
-        stamp: Marks and labels each frame.
-    """
-
-    faces: Faces
-    roles: NDArray[np.int64]
-    swappers: Sequence[Swapper]
-    smoothing: SmoothConfig
-    stamp: Stamp
-
-    def __call__(self, frames: Iterator[VideoFrame], start: int = 0) -> Generator[VideoFrame]:
-        """Yield the swapped and stamped frames from number `start` on, for all `frames` of the clip.
-
-        A frame comes out the same whatever the start: colours are averaged with those of frames before it, and batches
-        begin at the same frames.
-        """
-        reach = self.swappers[0].blend.colour_frames
-        begin = max(0, start - reach) // _BATCH * _BATCH
-        with closing(ahead(frames)) as read:
-            drawn = self._draw(islice(read, begin, None), begin)
-            smoothed = (
-                _DrawnFrame(window[at].frame, smooth_faces([one.faces for one in window], at))
-                for window, at in windows(drawn, reach)
-            )
-            with closing(ahead(islice(smoothed, start - begin, None))) as ready:
-                yield from map_ahead(self._fit, ready)
-
-    def _draw(self, frames: Iterator[VideoFrame], begin: int) -> Iterator[_DrawnFrame]:
-        """Draw the new faces of the frames from number `begin` on, those of a few frames as one batch."""
-        found = self.faces.by_frame(begin, self.smoothing)
-        for batch in batched(zip(frames, found, strict=False), _BATCH):
-            drawn = [_DrawnFrame(frame, {}) for frame, _ in batch]
-            places = [
-                (new, row, points)
-                for new, (_, (rows, landmarks)) in zip(drawn, batch, strict=True)
-                for row, points in zip(rows, landmarks, strict=True)
-            ]
-            for role, swapper in enumerate(self.swappers):
-                mine = [place for place in places if self.roles[place[1]] == role]
-                pictures = [new.frame.picture for new, _, _ in mine]
-                faces = swapper.draw(pictures, [points for _, _, points in mine])
-                for (new, row, _), face in zip(mine, faces, strict=True):
-                    new.faces[int(self.faces.track[row])] = face
-            yield from drawn
-
-    def _fit(self, drawn: _DrawnFrame) -> VideoFrame:
-        """Fit the new faces into their frame, and stamp it."""
-        original = drawn.frame.picture
-        swapped = self.swappers[0].fit(original, list(drawn.faces.values()), seed=drawn.frame.index)
-        return replace(drawn.frame, picture=self.stamp(swapped, original))

@@ -39,6 +39,7 @@ _REPLACED, _KEPT = (40, 180, 60), (130, 130, 130)
 # What each column changes of the settings that were given.
 _COLUMNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "as set": ({}, {}),
+    "without detail": ({"detail": 0.0}, {}),
     "colour: mkl": ({"colour_method": "mkl"}, {}),
     "no colour": ({"colour_method": "none"}, {}),
     "pyramid": ({"seam": "pyramid"}, {}),

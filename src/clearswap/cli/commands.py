@@ -125,9 +125,10 @@ def convert(
         "MODEL:a or MODEL:b: another person in the same video is replaced by a face of another model. Can be repeated.",
     ] = None,
     look: Annotated[
-        Literal["natural", "crisp", "soft", "raw"],
-        'How the face is fitted in: "natural" (nearest to the truth), "crisp" (sharper eyes and mouth), "soft" (no '
-        'edge anywhere) or "raw" (as the network drew it). Options of the mask and the blend change it.',
+        Literal["natural", "drawn", "crisp", "soft", "raw"],
+        'How the face is fitted in: "natural" (with the person\'s own fine detail), "drawn" (without it), "crisp" '
+        '(sharper eyes and mouth), "soft" (no edge anywhere) or "raw" (as the network drew it). Options of the mask '
+        "and the blend change it.",
     ] = "natural",
     preview: Annotated[
         bool,

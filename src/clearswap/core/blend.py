@@ -46,6 +46,8 @@ class BlendConfig:
         sharpen: How many times sharper than drawn a face may be made (1 or more), where the frame is sharper; where it
             is blurred, the face is blurred as much. 0 does neither.
         grain: How much of the frame's grain the face gets (0..1).
+        detail: How much of the person's own fine detail is laid over what was drawn (0..1), where the model's folder
+            holds pictures of the person.
     """
 
     colour: float = 1.0
@@ -54,6 +56,7 @@ class BlendConfig:
     seam: Seam = "feather"
     sharpen: float = 1.0
     grain: float = 1.0
+    detail: float = 1.0
 
     @property
     def method(self) -> Method:
@@ -73,7 +76,10 @@ def match_sharpness(patch: Floats, aligned: Floats, mask: Floats, most: float) -
     if own > 1.1 * wanted:  # where even the strongest blur leaves more than that, the patch stays as it was drawn
         blurred = (_blurred(patch, sigma) for sigma in _BLURS)
         return next((one for one in blurred if _detail(one, mask) <= 1.1 * wanted), patch)
-    fine, goal = patch - _blurred(patch, _FINE), min(wanted, most * own)
+    goal = min(wanted, most * own)
+    if goal <= own:
+        return np.asarray(patch.clip(0, 1), np.float32)
+    fine = patch - _blurred(patch, _FINE)
     low, high = 0.0, 4.0
     for _ in range(6):  # by halves
         middle = (low + high) / 2
