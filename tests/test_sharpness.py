@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clearswap.evaluation.detail import BANDS, Detail, detail, grain_ratio, run_ratios, structure_ratios
+from clearswap.evaluation.sharpness import BANDS, Detail, detail, grain_ratio, run_ratios, structure_ratios
 from makers import pictures_of
 
 Runs = list[NDArray[np.uint8]]

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.evaluation import metrics
-from clearswap.evaluation.detail import Detail, detail, grain_ratio, run_ratios, structure_ratios
 from clearswap.evaluation.meaning import Meaning, Meanings, compare
 from clearswap.evaluation.metrics import Colours, Placement
 from clearswap.evaluation.motion import FACE, POSE, Agreement, Curves, agreement, landmark_error
 from clearswap.evaluation.perceptual import PerceptualDistance
-from clearswap.evaluation.total import look_of_distance, look_of_sharpness, total, total_by_frame
+from clearswap.evaluation.sharpness import Detail, detail, grain_ratio, run_ratios, structure_ratios
 from clearswap.progress import OnProgress, Progress, silent
 
 # The columns of the table: the frames as they were; the person's average face as a still picture; this swap; the
@@ -30,6 +29,9 @@ UNSWAPPED, BASELINE, RESULT, ORACLE, TRUTH = "unswapped", "baseline", "this swap
 _PART = 15  # frames in memory as tensors at once, so that memory does not grow with their number
 _MOST = 35  # frames in which the perceptual distance is measured: it takes 0.13 s each
 _PAIRS = 4  # of faces, of which the perceptual distance is measured at once
+
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -278,3 +280,61 @@ def _as_mask(masks: NDArray[np.uint8]) -> Tensor:
 def _distances(embeddings: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
     """How far each embedding (N,) is from another or its own other."""
     return np.linalg.norm(embeddings - other, axis=-1).astype(np.float64)
+
+
+# --- the score: one figure that orders results ---------------------------------------------------------
+
+# It is the product of five parts, each 0 to 1, to the power of its weight, so that nothing makes up for a part that is
+# missing: a still picture of the right person says little, and the unswapped video is the wrong person. How it looks:
+# the perceptual distance; without a truth, sharpness. Who it is: the distance of the embedding from the person put in.
+# What it says: the mean of lids, jaw, gaze, closed lips, closed lids and motion followed, of those told. How calm it
+# is: flicker. How well it is joined: border.
+_LOOK, _IDENTITY, _MEANING, _FLICKER, _BORDER = 0.3, 0.25, 0.3, 0.075, 0.075
+_SAYS = ("lids", "jaw", "gaze", "closed", "closed_lids", "followed")
+_FAR = 0.4  # perceptual distance by which the look falls to 1/e; the demo's still picture has 0.5, its oracle 0.07
+_BETWEEN, _STEEP = 0.5, 0.04  # embedding distance at which it may or may not be the person, and how soon it is sure
+_LOST = 3.0  # difference of the face's numbers, in multiples of their spread, at which a frame says nothing of the kind
+
+
+def look_of_distance(distance: Values) -> Values:
+    """How well a face looks, 1 to 0, by its perceptual distance from the truth."""
+    return np.exp(-distance / _FAR)
+
+
+def look_of_sharpness(sharpness: Values) -> Values:
+    """How well a face looks, 1 to 0, by its sharpness: too soft or too sharp."""
+    return (1 - np.abs(1 - sharpness)).clip(0, 1)
+
+
+def total(scores: Mapping[str, float]) -> float:
+    """The score, 0 to 100, of a clip's other scores."""
+    if "perceptual" in scores:
+        look = look_of_distance(np.array(scores["perceptual"]))
+    else:
+        look = look_of_sharpness(np.array(scores.get("sharpness", 1.0)))
+    told = [min(1.0, max(0.0, scores[key])) for key in _SAYS if key in scores]
+    calm = min(scores["flicker"], 1 / max(scores["flicker"], 1e-9))
+    parts = (
+        (float(look), _LOOK),
+        (float(_right_person(np.array(scores["identity_wanted"]))), _IDENTITY),
+        (float(np.mean(told)), _MEANING),
+        (max(0.0, calm), _FLICKER),
+        (1 / max(1.0, scores["border"]), _BORDER),
+    )
+    return 100 * float(np.prod([part**weight for part, weight in parts]))
+
+
+def total_by_frame(looks: Values, identity: Values, meaning_error: Values, border: Values) -> Values:
+    """The score of each frame (N,), of what can be said of a single one: not flicker, and meaning by its error.
+
+    `looks` are 0..1, `identity` distances, `border` multiples of the reference's own.
+    """
+    says = (1 - meaning_error / _LOST).clip(0, 1)
+    rest = 1 / (_LOOK + _IDENTITY + _MEANING + _BORDER)
+    product = looks**_LOOK * _right_person(identity) ** _IDENTITY * says**_MEANING * (1 / border.clip(min=1)) ** _BORDER
+    return 100 * product**rest
+
+
+def _right_person(distance: Values) -> Values:
+    """Near 1 for embeddings as near as a person's own pictures (0.35), near 0 for another person's (0.6)."""
+    return 1 / (1 + np.exp((distance - _BETWEEN) / _STEEP))
