@@ -47,6 +47,7 @@ _EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
 # Upper and lower edges of the lips, and of the lids (those of the first eye, then of the second).
 _LIPS = ((191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318), (415, 324))
 _LIDS = ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373))
+_TEETH = 0.008  # so much further apart, in shares of the face's height, lips begin to show what a shut mouth does not
 _HIDDEN = 0.6  # an eye that is seen so much less than the other is hidden
 _MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 _LUMA = np.array(LUMA, np.float32)
@@ -325,7 +326,7 @@ def find_layer(patch: Floats, mask: Floats, detail: FaceDetail) -> Layer:
     """
     warped, trust = warp_parts(detail)
     small_mask = np.asarray(cv2.resize(mask, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32)
-    gate = trust * _pooled(agreement(patch, warped) * trust, small_mask, detail.landmarks)
+    gate = trust * _pooled(agreement(patch, warped) * trust, small_mask, detail.landmarks, _mouth_fits(detail))
     own_coarse = _coarse(warped)
     light = np.clip((_coarse(patch) + 0.05) / (own_coarse + 0.05), 0.5, 1.6)
     fine = light * (warped - own_coarse)
@@ -386,10 +387,24 @@ def agreement(drawn: Floats, real: Floats) -> Floats:
     return 1 - _smoothstep(np.asarray(np.clip((ratio - 0.5) / 0.5, 0, 1), np.float32))
 
 
-def _pooled(gate: Floats, mask: Floats, landmarks: Points) -> Floats:
+def _mouth_fits(detail: FaceDetail) -> float:
+    """1 where the chosen mouths are as far open as the drawn one, 0 where one shows teeth and the drawn one is shut."""
+    wanted = _lips_apart(detail.landmarks)
+    open_ = sum(share * _lips_apart(detail.store.landmarks[n]) for n, share in detail.shares.mouth.items())
+    return float(np.clip(2 - (open_ - wanted) / _TEETH, 0, 1))
+
+
+def _lips_apart(landmarks: Points) -> float:
+    """How far lips are apart, in shares of the face's height."""
+    height = max(float(np.linalg.norm(landmarks[10] - landmarks[152])), 1e-6)
+    return float(np.linalg.norm(landmarks[13] - landmarks[14])) / height
+
+
+def _pooled(gate: Floats, mask: Floats, landmarks: Points, mouth_fits: float) -> Floats:
     """A gate (128, 128) that is one and the same all over an eye, and all over the mouth: half an eye is none.
 
-    Both eyes are as open as the one that agrees less, but where a turned head hides that one, it stands alone.
+    The mouth is as open as `mouth_fits` at most. Both eyes are as open as the one that agrees less, but where a turned
+    head hides that one, it stands alone.
     """
     eyes, mouth = [_feature(landmarks, ring, 1.5) for ring in _EYES], _feature(landmarks, _MOUTH, 1.15)
     visible = [float((area * mask).sum()) for area in eyes]
@@ -397,7 +412,8 @@ def _pooled(gate: Floats, mask: Floats, landmarks: Points) -> Floats:
     least = min(one for one, size in zip(opened, visible, strict=True) if size >= _HIDDEN * max(visible))
     for area, share in [(area, min(one, least)) for area, one in zip(eyes, opened, strict=True)]:
         gate = np.asarray(gate + area * (share - gate), np.float32)
-    return np.asarray(gate + mouth * (_opened(gate, mouth * mask) - gate), np.float32)
+    opened_mouth = mouth_fits * _opened(gate, mouth * mask)
+    return np.asarray(gate + mouth * (opened_mouth - gate), np.float32)
 
 
 def _feature(landmarks: Points, ring: tuple[int, ...], wider: float) -> Floats:
