@@ -20,12 +20,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from clearswap.core.modern import ModernEncoder, ModernNet, build
+from clearswap.core.modern import ModernEncoder, ModernNet, Place, build
 from clearswap.core.network import PRESETS, SwapNet
 
 DOCS = Path(__file__).parent.parent / "docs"
-QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid)  # shape nothing: not drawn
-COLOURS = {"Conv2d": "#4c78a8", "Linear": "#e45756", "PixelShuffle": "#54a24b", "PixelUnshuffle": "#54a24b"}
+QUIET = (nn.LeakyReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Sigmoid, Place)  # shape nothing: not drawn
+COLOURS = {"Conv2d": "#4c78a8", "Linear": "#e45756", "PixelShuffle": "#54a24b"}
 COLOURS |= {"Residual": "#72b7b2", "Standardise": "#b0b0b0", "input": "#b0b0b0"}
 
 
@@ -68,7 +68,7 @@ def draw_row(axes: Axes, row: list[Layer], left: float, middle: float) -> float:
 
 
 def parts(net: SwapNet) -> tuple[nn.Module, nn.Module]:
-    """What both persons share, and what one has of its own, as a face goes through it. The mask is left out."""
+    """What both persons share, and what one has of its own, as a face goes through it. The mask is left out, and the expression joins in the middle."""
     if not isinstance(net, ModernNet) or not isinstance(net.encoder, ModernEncoder):
         return net.encoder, net.decoder_a
     encoder = net.encoder
@@ -86,10 +86,10 @@ def draw(preset: str) -> None:
     net = build(config).eval()
     shared, own = parts(net)
     with torch.inference_mode():
-        before, latent = layers(shared, torch.rand(1, 3, config.size, config.size))
+        before, latent = layers(shared, torch.rand(1, 3, config.seen, config.seen))
         decoder, _ = layers(own, latent)
     figure, axes = plt.subplots(figsize=(11, 4.2), layout="constrained")
-    start = draw_row(axes, [Layer("input", 3, config.size), *before], 0, 0)
+    start = draw_row(axes, [Layer("input", 3, config.seen), *before], 0, 0)
     ends = [draw_row(axes, decoder, start + 0.5, middle) for middle in (1.75, -1.75)]
     for middle, name in ((1.75, "decoder a"), (-1.75, "decoder b")):
         arrow = {"arrowstyle": "->", "color": "#555555"}
