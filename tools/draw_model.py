@@ -68,7 +68,10 @@ def draw_row(axes: Axes, row: list[Layer], left: float, middle: float) -> float:
 
 
 def parts(net: SwapNet) -> tuple[nn.Module, nn.Module]:
-    """What both persons share, and what one has of its own, as a face goes through it. The mask is left out, and the expression joins in the middle."""
+    """What both persons share, and what one has of its own, as a face goes through it.
+
+    The mask is left out, and the expression, which joins in the middle, is the encoder's own reading.
+    """
     if not isinstance(net, ModernNet) or not isinstance(net.encoder, ModernEncoder):
         return net.encoder, net.decoder_a
     encoder = net.encoder

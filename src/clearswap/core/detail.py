@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
 from clearswap.core.colour import LUMA
-from clearswap.core.expression import COEFFICIENTS, MEASURES, Expressions
+from clearswap.core.expression import COEFFICIENTS, LENGTH, MEASURES, Expressions
 from clearswap.core.mask import hull
 
 Floats = NDArray[np.float32]
@@ -47,6 +47,7 @@ _EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
 # Upper and lower edges of the lips, and of the lids (those of the first eye, then of the second).
 _LIPS = ((191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318), (415, 324))
 _LIDS = ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373))
+_SHUT = (0.02, 0.035)  # shares of the face's height: full lips are seen the first apart when shut, the second when not
 _TEETH = 0.008  # so much further apart, in shares of the face's height, lips begin to show what a shut mouth does not
 _HIDDEN = 0.6  # an eye that is seen so much less than the other is hidden
 _MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
@@ -145,7 +146,7 @@ def shut_like(drawn: Points, source: Points) -> Points:
     """
     height = max(float(np.linalg.norm(source[10] - source[152])), 1e-6)
     result = drawn.copy()
-    for pairs, (shut, open_) in ((_LIPS, (0.009, 0.02)), (_LIDS[:3], (0.006, 0.014)), (_LIDS[3:], (0.006, 0.014))):
+    for pairs, (shut, open_) in ((_LIPS, _SHUT), (_LIDS[:3], (0.006, 0.014)), (_LIDS[3:], (0.006, 0.014))):
         upper, lower = np.array(pairs).T
         apart = float(np.linalg.norm(source[upper] - source[lower], axis=1).max()) / height
         share = float(np.clip((apart - shut) / (open_ - shut), 0, 1))
@@ -202,7 +203,9 @@ def choose_faces(expressions: Expressions, store: DetailStore, part: Part) -> ND
     Of all ways through the store, the one on which faces are near and change seldom (Viterbi 1967).
     """
     root = np.sqrt(_weights(part))
-    wanted, known = (root * _compared(one) for one in (expressions, store.expressions))
+    said, lips = expressions.copy(), slice(len(COEFFICIENTS), len(COEFFICIENTS) + 3)
+    said[:, lips] *= np.clip((said[:, lips] / LENGTH - _SHUT[0]) / (_SHUT[1] - _SHUT[0]), 0, 1)
+    wanted, known = root * _compared(said), root * _compared(store.expressions)
     squares = (wanted**2).sum(1)[:, None] + (known**2).sum(1) - 2 * wanted @ known.T
     cost = np.sqrt(np.maximum(squares, 0))  # (T, N)
     change = _CHANGE * float(cost.min(1).mean())

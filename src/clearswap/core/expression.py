@@ -36,7 +36,7 @@ _LIPS = ((82, 87), (312, 317), (13, 14))
 _LIDS = ((159, 145), (386, 374))
 _EYES = ((33, 133, 468), (362, 263, 473))  # corners from left to right in the picture, and the iris
 MEASURES = len(COEFFICIENTS) + len(_LIPS) + len(_LIDS) + 4  # gaze across and down, how far the head turns and nods
-_COEFFICIENT, _LENGTH, _GAZE, _POSE = 4.0, 50.0, 10.0, 8.0  # factors that give each number a spread of about 0.5
+_COEFFICIENT, LENGTH, _GAZE, _POSE = 4.0, 50.0, 10.0, 8.0  # factors that give each number a spread of about 0.5
 
 
 def read_expression(landmarks: Points, coefficients: Coefficients) -> Expressions:
@@ -47,7 +47,7 @@ def read_expression(landmarks: Points, coefficients: Coefficients) -> Expression
     turn = (landmarks[1, 0] - (landmarks[234, 0] + landmarks[454, 0]) / 2) / height
     nod = (landmarks[1, 1] - (landmarks[10, 1] + landmarks[152, 1]) / 2) / height
     return np.concatenate(
-        [_COEFFICIENT * coefficients, _LENGTH * apart, _GAZE * read_gaze(landmarks), [_POSE * turn, _POSE * nod]]
+        [_COEFFICIENT * coefficients, LENGTH * apart, _GAZE * read_gaze(landmarks), [_POSE * turn, _POSE * nod]]
     ).astype(np.float32)
 
 
