@@ -86,7 +86,7 @@ def add_detail(drawn: np.ndarray, mask: np.ndarray, detail: FaceDetail, share: f
 
 
 def test_a_face_warped_to_its_own_landmarks_is_the_face(store: DetailStore) -> None:
-    warped, trust = Warp(store, store.landmarks[3])(3)
+    warped, trust = Warp(store.triangles, store.landmarks[3])(store.faces[3], store.landmarks[3])
     assert np.abs(warped.astype(int) - store.faces[3]).mean() < 0.5
     area = hull(store.landmarks[3], SIDE)[::2, ::2]
     assert trust[area > 0].mean() > 0.9
@@ -99,7 +99,7 @@ def test_warping_moves_what_a_landmark_shows_where_it_is_wanted(store: DetailSto
     faces = store.faces.copy()
     faces[3] = marked
     wanted = store.landmarks[3] + np.array([9, -6], np.float32)
-    warped, _ = Warp(replace(store, faces=faces), wanted)(3)
+    warped, _ = Warp(store.triangles, wanted)(faces[3], store.landmarks[3])
     green = (warped[..., 1] > 200) & (warped[..., 0] < 90) & (warped[..., 2] < 90)
     assert np.allclose(np.argwhere(green).mean(0)[::-1], store.landmarks[3, 4] + [9, -6], atol=1.5)
 
@@ -107,7 +107,7 @@ def test_warping_moves_what_a_landmark_shows_where_it_is_wanted(store: DetailSto
 def test_what_would_be_stretched_out_of_nothing_is_not_trusted(store: DetailStore) -> None:
     wanted = store.landmarks[3].copy()
     wanted[:, 0] = SIDE - wanted[:, 0]  # inside out
-    assert Warp(store, wanted)(3)[1][40:90, 40:90].mean() < 0.2
+    assert Warp(store.triangles, wanted)(store.faces[3], store.landmarks[3])[1][40:90, 40:90].mean() < 0.2
 
 
 def test_a_soft_drawing_becomes_sharp_and_keeps_its_light(store: DetailStore) -> None:

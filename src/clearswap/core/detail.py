@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from clearswap.core.align import Frame, Points
 from clearswap.core.colour import LUMA
 from clearswap.core.expression import COEFFICIENTS, LENGTH, MEASURES, Expressions
-from clearswap.core.mask import hull
+from clearswap.core.mask import hull, smoothstep
 
 Floats = NDArray[np.float32]
 Part: TypeAlias = Literal["eyes", "mouth"]  # of a face; "eyes" is all that is not the mouth
@@ -73,8 +73,8 @@ class DetailStore:
 
     @cached_property
     def triangles(self) -> NDArray[np.int32]:
-        """(T, 3): which landmarks and points around them make the triangles of a warp."""
-        return triangulate(_with_ring(self.landmarks.mean(0)))
+        """(T, 3): the triangles of a warp."""
+        return triangulate(self.landmarks.mean(0))
 
 
 @dataclass(frozen=True)
@@ -241,8 +241,9 @@ def faded(path: NDArray[np.int64]) -> list[dict[int, float]]:
 # --- warp ------------------------------------------------------------------------------------------------
 
 
-def triangulate(points: Points) -> NDArray[np.int32]:
-    """Delaunay's triangles (T, 3) of some points (P, 2), all turning the same way."""
+def triangulate(landmarks: Points) -> NDArray[np.int32]:
+    """Delaunay's triangles (T, 3) of landmarks (478, 2) and the ring around them, all turning the same way."""
+    points = _with_ring(landmarks)
     low = points.min(0)
     width, height = (int(side) + 3 for side in points.max(0) - low)
     plane = cv2.Subdiv2D((0, 0, width, height))
@@ -258,14 +259,14 @@ def triangulate(points: Points) -> NDArray[np.int32]:
 
 
 class Warp:
-    """Moves faces of a store until their landmarks lie where they are `wanted` (478, 2).
+    """Moves faces until their landmarks lie where they are `wanted` (478, 2), by `triangles` (T, 3).
 
     Which triangle covers which pixel is worked out once for all of them.
     """
 
-    def __init__(self, store: DetailStore, wanted: Points) -> None:
-        self._store = store
-        self._to = _with_ring(wanted)[store.triangles]  # (T, 3, 2)
+    def __init__(self, triangles: NDArray[np.int32], wanted: Points) -> None:
+        self._triangles = triangles
+        self._to = _with_ring(wanted)[triangles]  # (T, 3, 2)
         self._area = _areas(self._to)
         self._seen = self._area > 0.02
         self._covering = np.zeros((_GRID, _GRID), np.int32)
@@ -274,13 +275,13 @@ class Warp:
         for number, corners in zip(np.flatnonzero(self._seen).tolist(), fixed[self._seen], strict=True):
             cv2.fillConvexPoly(self._covering, corners, number, shift=4)
 
-    def __call__(self, number: int, top: int = 0, bottom: int = _GRID) -> tuple[Frame, Floats]:
-        """A face of the store as it is wanted (256, 256, 3), and how far each pixel can be trusted (128, 128): not
-        where the face is seen from behind, or was stretched out of a few pixels.
+    def __call__(self, face: Frame, landmarks: Points, top: int = 0, bottom: int = _GRID) -> tuple[Frame, Floats]:
+        """A `face` (256, 256, 3) with `landmarks` (478, 2) as it is wanted, of the same size, and how far each pixel
+        can be trusted (128, 128): not where the face is seen from behind, or was stretched out of a few pixels.
 
         Only the rows from `top` to before `bottom`, of 128, where these are given.
         """
-        own = _with_ring(self._store.landmarks[number])[self._store.triangles]
+        own = _with_ring(landmarks)[self._triangles]
         area = _areas(own)
         ratio = (self._area + _SMALL) / (np.maximum(area, 0) + _SMALL)
         trusted = (area > -_SMALL) & (ratio < _MOST_STRETCH) & (ratio > 1 / _MOST_STRETCH)
@@ -290,7 +291,6 @@ class Warp:
         x, y = middles[None, :, None], middles[top:bottom, None, None]
         maps = cv2.blur(affine[..., 0] * x + affine[..., 1] * y + affine[..., 2], (3, 3))
         columns, rows = cv2.split(cv2.resize(maps, None, fx=_STEP, fy=_STEP, interpolation=cv2.INTER_LINEAR))
-        face = self._store.faces[number]
         warped = cv2.remap(face, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         trust = cv2.erode(trusted[covering].astype(np.float32), np.ones((3, 3), np.uint8))
         return np.asarray(warped, np.uint8), _blurred(np.asarray(trust, np.float32), 1.5)
@@ -346,16 +346,16 @@ def lay_over(patch: Floats, layer: Layer, share: float) -> Floats:
 
 def warp_parts(detail: FaceDetail) -> tuple[Floats, Floats]:
     """The warped faces that give the detail, as one picture (256, 256, 3) in 0..1, and its trust (128, 128)."""
-    warp, shares = Warp(detail.store, detail.landmarks), detail.shares
+    warp, store, shares = Warp(detail.store.triangles, detail.landmarks), detail.store, detail.shares
     if shares.eyes == shares.mouth:
-        return _mixed(warp, shares.eyes, 0, _GRID)
+        return _mixed(warp, store, shares.eyes, 0, _GRID)
     # between the foot of the nose and the upper lip, one passes over into the other
     nose, lip = float(detail.landmarks[2, 1]), float(detail.landmarks[0, 1])
     top = min(max(int(nose / _STEP) - 1, 0), _GRID - 2)
     bottom = min(max(int(lip / _STEP) + 2, top + 2), _GRID)
-    both = _mixed(warp, shares.eyes, 0, bottom), _mixed(warp, shares.mouth, top, _GRID)
+    both = _mixed(warp, store, shares.eyes, 0, bottom), _mixed(warp, store, shares.mouth, top, _GRID)
     ramp = np.clip((np.arange(SIDE, dtype=np.float32) - nose) / max(lip - nose, 4.0), 0, 1)
-    lower = _smoothstep(np.asarray(ramp, np.float32))
+    lower = smoothstep(np.asarray(ramp, np.float32))
     joined: list[Floats] = []
     for eyes, mouth, step in zip(*both, (_STEP, 1), strict=True):
         first, last = top * step, bottom * step
@@ -365,11 +365,11 @@ def warp_parts(detail: FaceDetail) -> tuple[Floats, Floats]:
     return joined[0], joined[1]
 
 
-def _mixed(warp: Warp, shares: dict[int, float], top: int, bottom: int) -> tuple[Floats, Floats]:
+def _mixed(warp: Warp, store: DetailStore, shares: dict[int, float], top: int, bottom: int) -> tuple[Floats, Floats]:
     """As much of each face, warped, as its share says, in 0..1, and as much of its trust; some rows of them."""
     mixed, trust = np.float32(0), np.float32(0)
     for number, share in shares.items():
-        picture, trusted = warp(number, top, bottom)
+        picture, trusted = warp(store.faces[number], store.landmarks[number], top, bottom)
         mixed, trust = mixed + picture * np.float32(share / 255), trust + trusted * np.float32(share)
     return np.asarray(mixed, np.float32), np.asarray(trust, np.float32)
 
@@ -387,7 +387,7 @@ def agreement(drawn: Floats, real: Floats) -> Floats:
     reach = _BAND[1] / 2
     apart, both = _blurred((one - other) ** 2, reach), _blurred(one**2 + other**2, reach)
     ratio = apart / (both + np.float32(_FAINT**2))  # 0: alike, 1: nothing in common, 2: the opposite
-    return 1 - _smoothstep(np.asarray(np.clip((ratio - 0.5) / 0.5, 0, 1), np.float32))
+    return 1 - smoothstep(np.asarray(np.clip((ratio - 0.5) / 0.5, 0, 1), np.float32))
 
 
 def _mouth_fits(detail: FaceDetail) -> float:
@@ -409,7 +409,8 @@ def _pooled(gate: Floats, mask: Floats, landmarks: Points, mouth_fits: float) ->
     The mouth is as open as `mouth_fits` at most. Both eyes are as open as the one that agrees less, but where a turned
     head hides that one, it stands alone.
     """
-    eyes, mouth = [_feature(landmarks, ring, 1.5) for ring in _EYES], _feature(landmarks, _MOUTH, 1.15)
+    *eyes, _ = features(landmarks, 1.5)
+    mouth = _feature(landmarks, _MOUTH, 1.15)
     visible = [float((area * mask).sum()) for area in eyes]
     opened = [_opened(gate, area * mask) for area in eyes]
     least = min(one for one, size in zip(opened, visible, strict=True) if size >= _HIDDEN * max(visible))
@@ -417,6 +418,11 @@ def _pooled(gate: Floats, mask: Floats, landmarks: Points, mouth_fits: float) ->
         gate = np.asarray(gate + area * (share - gate), np.float32)
     opened_mouth = mouth_fits * _opened(gate, mouth * mask)
     return np.asarray(gate + mouth * (opened_mouth - gate), np.float32)
+
+
+def features(landmarks: Points, wider: float) -> list[Floats]:
+    """Where both eyes and the mouth are (128, 128), grown by `wider`."""
+    return [_feature(landmarks, ring, wider) for ring in (*_EYES, _MOUTH)]
 
 
 def _feature(landmarks: Points, ring: tuple[int, ...], wider: float) -> Floats:
@@ -442,7 +448,3 @@ def _band(picture: Floats) -> Floats:
 
 def _blurred(picture: Floats, sigma: float) -> Floats:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
-
-
-def _smoothstep(ramp: Floats) -> Floats:
-    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)

@@ -62,14 +62,14 @@ def face_mask(landmarks: Points, size: int, config: MaskConfig) -> NDArray[np.fl
     area[:, [0, -1]] = 0
     depth = cv2.distanceTransform(area, cv2.DIST_L2, cv2.DIST_MASK_5) / size  # how far inside the hull a pixel lies
     ramp = np.clip((depth - config.shrink) / max(config.feather, 1e-6), 0, 1)
-    return _smoothstep(ramp.astype(np.float32))
+    return smoothstep(ramp.astype(np.float32))
 
 
 def decided(mask: Tensor) -> Tensor:
     """A learned mask (B, 1, S, S) in 0..1, made surer of itself: nearly face is face, and edges are narrow."""
-    return _smoothstep(((mask - 0.3) / 0.4).clamp(0, 1))
+    return smoothstep(((mask - 0.3) / 0.4).clamp(0, 1))
 
 
-def _smoothstep(ramp: Ramp) -> Ramp:
+def smoothstep(ramp: Ramp) -> Ramp:
     """A ramp (0..1) that begins and ends with no slope: a linear one shows as two faint lines where it does."""
     return ramp * ramp * (3 - 2 * ramp)

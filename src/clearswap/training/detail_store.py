@@ -27,10 +27,11 @@ from clearswap.core.detail import SIDE, DetailStore
 from clearswap.core.expression import MEASURES
 from clearswap.core.network import ModelConfig, Side
 from clearswap.errors import ModelError
+from clearswap.faces.covered import covered
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, read_face, read_index
 from clearswap.media.files import atomic_file, encode_picture
 
-FORMAT = 1
+FORMAT = 2
 MOST = 300  # faces of a person
 _QUALITY = 92  # of the pictures
 _SHARP = 0.75  # of a set's faces, the sharpest, are taken
@@ -60,7 +61,10 @@ def keep_store(folder: Path, side: Side, faces: Path, model: ModelConfig) -> boo
     if _metadata(path) == about:
         return False
     records = varied(_unspoiled(read_index(faces), faces), MOST)
-    view = [_in_square(read_face(faces, record), record, model) for record in records]
+    view = [in_square(read_face(faces, record), record, model) for record in records]
+    free = ~covered([picture for picture, _ in view], np.stack([landmarks for _, landmarks in view]))
+    records = [record for record, is_free in zip(records, free, strict=True) if is_free]
+    view = [each for each, is_free in zip(view, free, strict=True) if is_free]
     pictures = [encode_picture(picture, ".jpg", quality=_QUALITY) for picture, _ in view]
     tensors = {
         "pictures": np.frombuffer(b"".join(pictures), np.uint8),
@@ -110,7 +114,7 @@ def varied(records: list[FaceRecord], most: int) -> list[FaceRecord]:
     return [records[place] for place in sorted(chosen)]
 
 
-def _in_square(picture: Frame, record: FaceRecord, model: ModelConfig) -> tuple[Frame, NDArray[np.float32]]:
+def in_square(picture: Frame, record: FaceRecord, model: ModelConfig) -> tuple[Frame, NDArray[np.float32]]:
     """A face as the model frames it (256, 256, 3), and its landmarks (478, 2) there."""
     view = zoomed(np.eye(2, 3), len(picture), SIDE, model.coverage, model.drop)
     return align(picture, view, SIDE), transform(record.aligned_landmarks(), view)
