@@ -432,7 +432,7 @@ def test_unusual_clips_and_names_work(model: Path, footage: Footage, tmp_path: P
     upright = next(record for record in read_index(tmp_path / "set ü") if record.source == "телефон.mp4")
     plain = next(record for record in read_index(tmp_path / "set ü") if record.source == "uneven.mkv")
     assert np.allclose(upright.box, plain.box, atol=4)
-    assert read_picture(tmp_path / "set ü" / upright.file).shape == (256, 256, 3)
+    assert read_picture(tmp_path / "set ü" / upright.file).shape == (384, 384, 3)
     for name in ("ungerade größe.mp4", "uneven.mkv", "телефон.mp4", "grey.mp4"):
         output = tmp_path / "aus gabe" / f"{Path(name).stem}.mp4"
         done = cli("convert", model, folder / name, "-o", output, "--to", "b", "--faces", "largest")

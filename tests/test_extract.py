@@ -96,9 +96,9 @@ def test_every_picture_is_the_aligned_face_that_its_index_entry_describes(footag
     records = read_index(man)
     assert [record.frame for record in records] == list(range(72))
     for record in records[::9]:
-        aligned = align(frames[record.frame], np.array(record.matrix), 256)
+        aligned = align(frames[record.frame], np.array(record.matrix), 384)
         assert psnr(aligned, read_face(man, record)) > 38  # what JPEG takes
-        again = face_matrix(np.array(record.landmarks, np.float32), 256)
+        again = face_matrix(np.array(record.landmarks, np.float32), 384)
         assert np.allclose(again, record.matrix, atol=0.05)
 
 
@@ -118,8 +118,8 @@ def test_the_index_has_every_field_with_sensible_values(man: Path) -> None:
         assert np.allclose([left, top, right, bottom], [*points.min(0), *points.max(0)], atol=0.02)
         assert 0.5 <= entry["score"] <= 1
         assert entry["sharpness"] > 0
-        assert entry["size"] == 256
-        assert read_picture(man / entry["file"]).shape == (256, 256, 3)
+        assert entry["size"] == 384
+        assert read_picture(man / entry["file"]).shape == (384, 384, 3)
 
 
 def test_sharpness_tells_a_blurred_face_from_a_sharp_one(footage: Footage, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_face_set_survives_deleted_pictures(man: Path, tmp_path: Path) -> None
             (copy / file.name).write_bytes(file.read_bytes())
     records = read_index(copy)
     assert [record.frame for record in records] == [i for i in range(72) if i % 10 not in (3, 7)]
-    assert all(read_face(copy, record).shape == (256, 256, 3) for record in records)
+    assert all(read_face(copy, record).shape == (384, 384, 3) for record in records)
 
 
 def test_every_takes_each_nth_frame(footage: Footage, tmp_path: Path) -> None:

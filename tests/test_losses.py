@@ -59,7 +59,8 @@ def test_dissimilarity_is_that_of_7x7_windows_at_every_third_pixel() -> None:
     def pooled(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 7, stride=3)
 
-    one, other, weight = pictures(0), pictures(1), torch.rand(2, 1, 48, 48)
+    one, other = (F.interpolate(pictures(seed), 96) for seed in (0, 1))
+    weight = torch.rand(2, 1, 96, 96)
     lost = (1 - structural_similarity(one, other, pooled)) / 2 * pooled(weight)
     expected = (lost.sum((1, 2, 3)) / (3 * pooled(weight).sum((1, 2, 3)))).mean()  # each picture counts alike
     assert dissimilarity(one, other, weight).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -96,7 +96,7 @@ def test_weights_that_are_no_numbers_are_left_behind(
 
 def test_a_training_that_diverges_goes_back_too(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
     """A learning rate a thousand times too large, from the twentieth step on: the losses rise, as numbers."""
-    training = Training(tmp_path, faces_small_a, faces_small_b, TrainConfig(iterations=60, save_every=10))
+    training = Training(tmp_path, faces_small_a, faces_small_b, TrainConfig(iterations=60, save_every=10, finish=0))
     raised = False
 
     def spoil(state: TrainingState) -> None:

@@ -95,8 +95,8 @@ def train_step(
     size = state.config.batch_at(state.counters.iteration)
     if finish:
         augmentation = replace(augmentation, warp=augmentation.warp * (1 - finish))
-    for group in state.optimizer.param_groups:
-        group["lr"] = state.config.learning_rate * 0.05**finish
+        for group in state.optimizer.param_groups:
+            group["lr"] = state.config.learning_rate * 0.05**finish
     batches = draw_batches(state, data, augmentation, size, share(size))
     inputs = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
     told = [batch.told._replace(noise=(1 - finish) * batch.told.noise) for batch in batches]

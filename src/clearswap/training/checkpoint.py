@@ -21,6 +21,8 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -113,15 +115,20 @@ def save(folder: Path, state: TrainingState) -> None:
         "counters": asdict(state.counters),
         "consent": state.consent,
     }
-    with atomic_file(folder / FILE) as partial:
-        try:
-            save_file(tensors, partial, {"clearswap": json.dumps(about)})
-        except SafetensorError as error:
-            # safetensors hides a failed write, "... (os error 28)", in an error of its own
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    with atomic_file(folder / FILE) as partial, write_errors():
+        save_file(tensors, partial, {"clearswap": json.dumps(about)})
+
+
+@contextmanager
+def write_errors() -> Generator[None]:
+    """Turn a failed write, which safetensors hides in an error of its own ("... (os error 28)"), into an `OSError`."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def resume(folder: Path, state: TrainingState) -> None:

@@ -30,6 +30,7 @@ from clearswap.errors import ModelError
 from clearswap.faces.covered import covered
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, read_face, read_index
 from clearswap.media.files import atomic_file, encode_picture
+from clearswap.training.checkpoint import write_errors
 
 FORMAT = 2
 MOST = 300  # faces of a person
@@ -72,7 +73,7 @@ def keep_store(folder: Path, side: Side, faces: Path, model: ModelConfig) -> boo
         "landmarks": np.stack([landmarks for _, landmarks in view]).astype(np.float32),
         "expressions": np.stack([record.expression() for record in records]).astype(np.float32),
     }
-    with atomic_file(path) as partial:
+    with atomic_file(path) as partial, write_errors():
         save_file(tensors, partial, {"clearswap": json.dumps(about)})
     return True
 
