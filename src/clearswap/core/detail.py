@@ -182,7 +182,7 @@ def _weights(part: Part) -> Floats:
     lips, lids, gaze, pose = (len(COEFFICIENTS) + start for start in (0, 3, 5, 7))
     weights[lips:pose] = 0
     if part == "eyes":
-        weights[lids:gaze], weights[gaze:pose] = 6, 3
+        weights[lids:gaze], weights[gaze:pose] = 6, 10
     else:
         weights[lips:lids] = 12
     weights[pose:] = 8

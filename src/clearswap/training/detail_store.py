@@ -32,7 +32,7 @@ from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, read_face, read_
 from clearswap.media.files import atomic_file, encode_picture
 from clearswap.training.checkpoint import write_errors
 
-FORMAT = 2
+FORMAT = 1
 MOST = 300  # faces of a person
 _QUALITY = 92  # of the pictures
 _SHARP = 0.75  # of a set's faces, the sharpest, are taken
