@@ -23,7 +23,7 @@ from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.faces.selection import SAME
 from clearswap.progress import OnProgress, Progress, silent
-from clearswap.training import checkpoint, detail_store, device, loop
+from clearswap.training import checkpoint, detail_writer, device, loop
 from clearswap.training.dataset import load_faces
 from clearswap.training.device import MemoryGuard, World
 from clearswap.training.loop import Job, TrainConfig
@@ -218,7 +218,7 @@ def _begin(job: Job, sets: dict[str, Path], origin: Path | None, consent: dict[s
         if note:
             job.on_progress(Progress("train", note=note))
         for side, faces in sets.items():
-            detail_store.keep_store(job.folder, "a" if side == "a" else "b", faces, job.model)
+            detail_writer.keep_store(job.folder, "a" if side == "a" else "b", faces, job.model)
     job.world.wait()  # until it is saved
     if not job.world.leads:
         checkpoint.resume(job.folder, state)
