@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -9,17 +10,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import clearswap
 from clearswap import TrainConfig
-from clearswap.core.network import PRESETS
+from clearswap.core.network import PRESETS, Counters
 from clearswap.faces.faceset import read_index
 from clearswap.media.files import read_picture
 from clearswap.training import checkpoint
@@ -342,3 +344,14 @@ def test_without_a_terminal_training_needs_no_keys(
     assert done.code == 0, done
     assert f"{tmp_path}: 2 iterations, 8 faces in " in done.out
     assert done.err == ""
+
+
+def test_of_models_of_before_classic_is_read_and_the_others_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    for preset in ("classic", "lite"):
+        config = {key: value for key, value in asdict(PRESETS[preset]).items() if key not in ("seen", "forget")}
+        about = {"format": 3, "config": config, "counters": asdict(Counters()), "consent": {}}
+        (tmp_path / preset).mkdir()
+        save_file({"x": torch.zeros(1)}, tmp_path / preset / checkpoint.FILE, {"clearswap": json.dumps(about)})
+    assert checkpoint.read_about(tmp_path / "classic")[0].seen == 64
+    with pytest.raises(clearswap.ModelError, match="is of format 3, this Clearswap reads 4; train the model anew"):
+        checkpoint.read_about(tmp_path / "lite")

@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
 
 FILE = "model.safetensors"
 FORMAT = 4
+_CLASSIC_FORMAT = 3  # since when `classic` is what it is
 SNAPSHOTS = "snapshots"
 BEST = "best"
 _KEPT_SNAPSHOTS = 4
@@ -85,6 +86,8 @@ def _read_metadata(path: Path) -> tuple[ModelConfig, Counters, dict[str, dict[st
         with reader as file:
             metadata: dict[str, str] = file.metadata() or {}
         about: dict[str, Any] = json.loads(metadata["clearswap"])
+        if about["format"] == _CLASSIC_FORMAT and about["config"]["network"] == "classic":
+            about["format"], about["config"]["seen"] = FORMAT, about["config"]["size"]
         if about["format"] != FORMAT:
             cure = "update Clearswap" if about["format"] > FORMAT else "train the model anew"
             raise ModelError(f"{path} is of format {about['format']}, this Clearswap reads {FORMAT}; {cure}.")
