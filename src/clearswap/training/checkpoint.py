@@ -8,7 +8,7 @@ leaves the last saved state, and it is never read through pickle.
 
 Snapshots are earlier states of a model to go back to, in its folder `snapshots`. Every half hour of training
 (`TrainConfig.snapshot_minutes`) one is kept, `00012300.safetensors` after 12,300 iterations, the latest four of them,
-and always `best.safetensors`, the one with the least held-out error. Each is as large as the model: 17 MB for `lite`,
+and always `best.safetensors`, the one with the least held-out error. Each is as large as the model: 22 MB for `lite`,
 1.3 GB for `classic`. A snapshot is a second name for the file that was just saved (a hard link), which takes no time;
 the next save makes a new file and leaves the snapshot alone.
 """
