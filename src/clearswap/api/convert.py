@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.api.second_pass import SecondPass
-from clearswap.core.detail import Detailer
+from clearswap.core.detail import SIDE, Detailer
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.smoothing import SmoothConfig
@@ -205,17 +205,16 @@ def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig, on_progress: 
     """Load what draws a role's person, and that person's own faces, from the role's model. Raises `ModelError`."""
     device = used_device()
     config, net = checkpoint.load_network(role.model, device)
-    reader = ExpressionReader()
-    swapper = Swapper(drawer(net, role.to), config, device, mask, blend, reader)
-    store = detail_store.read_store(role.model, role.to, config) if blend.detail else None
+    swapper = Swapper(drawer(net, role.to), config, device, mask, blend, ExpressionReader())
+    if not blend.detail or config.size > SIDE:  # a larger face has no use for it
+        return swapper
+    store = detail_store.read_store(role.model, role.to, config)
     if store is None:
-        if blend.detail:
-            note = f"{role.model} has no pictures of person {role.to}, so the face gets no real detail"
-            on_progress(Progress("convert", note=f"{note}; training it further with the face sets adds them"))
+        note = f"{role.model} has no pictures of person {role.to}, so the face gets no real detail"
+        on_progress(Progress("convert", note=f"{note}; training it further with the face sets adds them"))
         return swapper
     landmarker = Landmarker()
-    detailer = Detailer(store, lambda face, near: landmarker(face, roi_of(near))[0], reader)
-    return replace(swapper, detailer=detailer)
+    return replace(swapper, detailer=Detailer(store, lambda face, near: landmarker(face, roi_of(near))[0]))
 
 
 def _convert_file(

@@ -14,7 +14,7 @@ import numpy as np
 
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
-from clearswap.faces.face_models import ExpressionReader, turned_upright
+from clearswap.faces.face_models import ExpressionReader
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
 from clearswap.media.files import Occluders, atomic_folder, count_frames, encode_picture, list_inputs, read_source
@@ -151,7 +151,7 @@ def _cut_out(
                 sharpness=round(sharpness(aligned), 2),
                 size=size,
                 landmarks=face.landmarks,
-                coefficients=reader.coefficients(turned_upright(face.landmarks)),
+                coefficients=reader.coefficients(face.landmarks),
             )
         )
     return records

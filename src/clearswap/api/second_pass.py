@@ -10,8 +10,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.detail import Detailer, Shares
-from clearswap.core.expression import MEASURES
+from clearswap.core.detail import Shares
+from clearswap.core.expression import MEASURES, Expressions
 from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import DETAIL_REACH, NewFace, Swapper, smooth_faces, steady_layers, with_layer
 from clearswap.disclosure.stamp import Stamp
@@ -73,7 +73,7 @@ class SecondPass:
 
     def _draw(self, frames: Iterator[VideoFrame], begin: int) -> Iterator[_DrawnFrame]:
         """Draw the new faces of the frames from number `begin` on, those of a few frames as one batch."""
-        found, shares = self.faces.by_frame(begin, self.smoothing), self._shares()
+        found, (expressions, shares) = self.faces.by_frame(begin, self.smoothing), self._choose_detail()
         for batch in batched(zip(frames, found, strict=False), _BATCH):
             drawn = [_DrawnFrame(frame, {}) for frame, _ in batch]
             places = [
@@ -84,19 +84,34 @@ class SecondPass:
             for role, swapper in enumerate(self.swappers):
                 mine = [place for place in places if self.roles[place[1]] == role]
                 pictures = [new.frame.picture for new, _, _ in mine]
-                own = [shares[row] for _, row, _ in mine] if swapper.detailer is not None else None
-                faces = swapper.draw(pictures, [points for _, _, points in mine], own)
+                own: tuple[Expressions, list[Shares]] | tuple[None, None] = (None, None)
+                if swapper.detailer is not None:
+                    rows = [row for _, row, _ in mine]
+                    own = expressions[rows], [shares[row] for row in rows]
+                faces = swapper.draw(pictures, [points for _, _, points in mine], *own)
                 for (new, row, _), face in zip(mine, faces, strict=True):
                     new.faces[int(self.faces.track[row])] = face
             yield from drawn
 
-    def _shares(self) -> dict[int, Shares]:
-        """Which of the person's own faces give each of the N faces its detail; decided on the whole clip."""
-        shares: dict[int, Shares] = {}
-        for role, swapper in enumerate(self.swappers):
-            if swapper.detailer is not None:
-                shares |= choose_detail(self.faces, self.roles == role, swapper.detailer, self.smoothing)
-        return shares
+    def _choose_detail(self) -> tuple[Expressions, dict[int, Shares]]:
+        """The expressions (N, MEASURES) of all faces that get detail, and which of the person's own faces give it.
+
+        Each track is decided as a whole, so that it does not matter where a conversion goes on.
+        """
+        expressions, shares = np.zeros((len(self.faces), MEASURES), np.float32), dict[int, Shares]()
+        detailers = {role: each.detailer for role, each in enumerate(self.swappers) if each.detailer is not None}
+        if not detailers:
+            return expressions, shares
+        for rows, landmarks in self.faces.by_frame(0, self.smoothing):
+            for row, points in zip(rows, landmarks, strict=True):
+                if int(self.roles[row]) in detailers:
+                    expressions[row] = self.swappers[int(self.roles[row])].read(points)
+        for role, detailer in detailers.items():
+            chosen = self.roles == role
+            for track in np.unique(self.faces.track[chosen]):
+                rows = np.flatnonzero(chosen & (self.faces.track == track))
+                shares |= dict(zip(rows.tolist(), detailer.follow(expressions[rows]), strict=True))
+        return expressions, shares
 
     def _fit(self, drawn: _DrawnFrame) -> VideoFrame:
         """Fit the new faces into their frame, and stamp it."""
@@ -108,22 +123,3 @@ class SecondPass:
 def _with_layers(drawn: _DrawnFrame) -> _DrawnFrame:
     """A frame for whose new faces the person's own pixels are found."""
     return _DrawnFrame(drawn.frame, {track: with_layer(face) for track, face in drawn.faces.items()})
-
-
-def choose_detail(
-    faces: Faces, chosen: NDArray[np.bool_], detailer: Detailer, smoothing: SmoothConfig
-) -> dict[int, Shares]:
-    """For each of the `chosen` (N,) of a clip's faces: which faces of the detailer's store are seen in it.
-
-    Each track is decided as a whole, so that it does not matter where a conversion goes on.
-    """
-    expressions = np.zeros((len(faces), MEASURES), np.float32)
-    for rows, landmarks in faces.by_frame(0, smoothing):
-        for row, points in zip(rows, landmarks, strict=True):
-            if chosen[row]:
-                expressions[row] = detailer.read(points)
-    found: dict[int, Shares] = {}
-    for track in np.unique(faces.track[chosen]):
-        rows = np.flatnonzero(chosen & (faces.track == track))
-        found |= dict(zip(rows.tolist(), detailer.follow(expressions[rows]), strict=True))
-    return found

@@ -63,7 +63,7 @@ class RandomDraws:
     mix: Tensor  # (B, 2) in 0..1: whether it stands in another light, and how much
     occluded: Tensor  # (B,) in 0..1: whether something is held before the face
     occluders: Tensor  # (B, 4, 9) in 0..1: what is held there, see `occlude`
-    noise: Tensor  # (B, L), normal: added to the latent, see `network.LatentNorm`
+    noise: Tensor  # (B, L), normal: added to the latent, see `modern.LatentNorm`
     forget: Tensor  # (B, 1) in 0..1: whether it is drawn by its expression alone
     told: Tensor  # (B, MEASURES) in 0..1: which numbers of its expression are another face's
 

@@ -74,12 +74,12 @@ def match_sharpness(patch: Floats, aligned: Floats, mask: Floats, most: float) -
     """
     wanted, own = _detail(aligned, mask), _detail(patch, mask)
     if own > 1.1 * wanted:  # where even the strongest blur leaves more than that, the patch stays as it was drawn
-        blurred = (_blurred(patch, sigma) for sigma in _BLURS)
-        return next((one for one in blurred if _detail(one, mask) <= 1.1 * wanted), patch)
+        softer = (blurred(patch, sigma) for sigma in _BLURS)
+        return next((one for one in softer if _detail(one, mask) <= 1.1 * wanted), patch)
     goal = min(wanted, most * own)
     if goal <= own:
         return np.asarray(patch.clip(0, 1), np.float32)
-    fine = patch - _blurred(patch, _FINE)
+    fine = patch - blurred(patch, _FINE)
     low, high = 0.0, 4.0
     for _ in range(6):  # by halves
         middle = (low + high) / 2
@@ -96,8 +96,9 @@ def _detail(picture: Floats, mask: Floats) -> float:
     return float((edges * mask).sum() / max(float(mask.sum()), 1e-6))
 
 
-def _blurred(patch: Floats, sigma: float) -> Floats:
-    return np.asarray(cv2.GaussianBlur(patch, (0, 0), sigma), np.float32)
+def blurred(picture: Floats, sigma: float) -> Floats:
+    """A picture (H, W) or (H, W, C) under a Gaussian of `sigma` pixels."""
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
 
 
 def paste(

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
+from clearswap.core.blend import Floats, blurred
 from clearswap.core.colour import LUMA
-from clearswap.core.expression import COEFFICIENTS, LENGTH, MEASURES, Expressions
+from clearswap.core.expression import COEFFICIENTS, LENGTH, MEASURES, Expressions, face_height
 from clearswap.core.mask import hull, smoothstep
 
-Floats = NDArray[np.float32]
 Part: TypeAlias = Literal["eyes", "mouth"]  # of a face; "eyes" is all that is not the mouth
 PARTS: tuple[Part, ...] = ("eyes", "mouth")
 
@@ -115,16 +115,10 @@ class Detailer:
     Attributes:
         store: That person's faces.
         find: The landmarks (478, 2) of the face in a picture, given where about they are.
-        read: The expression (MEASURES,) of a face, from its landmarks.
     """
 
     store: DetailStore
     find: Callable[[Frame, Points], Points]
-    read: Callable[[Points], Expressions]
-
-    def nearest(self, landmarks: Points) -> Shares:
-        """The faces of the store for a face that stands alone, whose `landmarks` (478, 2) are given."""
-        return self.follow(self.read(landmarks)[None])[0]
 
     def follow(self, expressions: Expressions) -> list[Shares]:
         """The faces of the store for a face in T successive frames, from its expressions (T, MEASURES)."""
@@ -144,7 +138,7 @@ def shut_like(drawn: Points, source: Points) -> Points:
 
     A drawing is soft, and where its lips meet, the landmarker sees a gap in which a picture would show teeth.
     """
-    height = max(float(np.linalg.norm(source[10] - source[152])), 1e-6)
+    height = face_height(source)
     result = drawn.copy()
     for pairs, (shut, open_) in ((_LIPS, _SHUT), (_LIDS[:3], (0.006, 0.014)), (_LIDS[3:], (0.006, 0.014))):
         upper, lower = np.array(pairs).T
@@ -293,7 +287,7 @@ class Warp:
         columns, rows = cv2.split(cv2.resize(maps, None, fx=_STEP, fy=_STEP, interpolation=cv2.INTER_LINEAR))
         warped = cv2.remap(face, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         trust = cv2.erode(trusted[covering].astype(np.float32), np.ones((3, 3), np.uint8))
-        return np.asarray(warped, np.uint8), _blurred(np.asarray(trust, np.float32), 1.5)
+        return np.asarray(warped, np.uint8), blurred(np.asarray(trust, np.float32), 1.5)
 
 
 def _with_ring(landmarks: Points) -> Points:
@@ -385,7 +379,7 @@ def agreement(drawn: Floats, real: Floats) -> Floats:
     """Where two pictures (256, 256, 3) of a face show the same things, as (128, 128) in 0..1."""
     one, other = _band(drawn), _band(real)
     reach = _BAND[1] / 2
-    apart, both = _blurred((one - other) ** 2, reach), _blurred(one**2 + other**2, reach)
+    apart, both = blurred((one - other) ** 2, reach), blurred(one**2 + other**2, reach)
     ratio = apart / (both + np.float32(_FAINT**2))  # 0: alike, 1: nothing in common, 2: the opposite
     return 1 - smoothstep(np.asarray(np.clip((ratio - 0.5) / 0.5, 0, 1), np.float32))
 
@@ -399,8 +393,7 @@ def _mouth_fits(detail: FaceDetail) -> float:
 
 def _lips_apart(landmarks: Points) -> float:
     """How far lips are apart, in shares of the face's height."""
-    height = max(float(np.linalg.norm(landmarks[10] - landmarks[152])), 1e-6)
-    return float(np.linalg.norm(landmarks[13] - landmarks[14])) / height
+    return float(np.linalg.norm(landmarks[13] - landmarks[14])) / face_height(landmarks)
 
 
 def _pooled(gate: Floats, mask: Floats, landmarks: Points, mouth_fits: float) -> Floats:
@@ -430,7 +423,7 @@ def _feature(landmarks: Points, ring: tuple[int, ...], wider: float) -> Floats:
     points = landmarks[list(ring)] * np.float32(_GRID / SIDE)
     middle = points.mean(0)
     area = hull(np.asarray(middle + np.array([1.1, wider]) * (points - middle), np.float32), _GRID)
-    return _blurred(np.asarray(area, np.float32) / np.float32(255), 2.0)
+    return blurred(np.asarray(area, np.float32) / np.float32(255), 2.0)
 
 
 def _opened(gate: Floats, weight: Floats) -> float:
@@ -442,9 +435,5 @@ def _opened(gate: Floats, weight: Floats) -> float:
 def _band(picture: Floats) -> Floats:
     """The structure of middle size (128, 128) of a picture."""
     small = np.asarray(cv2.resize(picture, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32) @ _LUMA
-    fine, wide = (_blurred(small, sigma / 2) for sigma in _BAND)
+    fine, wide = (blurred(small, sigma / 2) for sigma in _BAND)
     return fine - wide
-
-
-def _blurred(picture: Floats, sigma: float) -> Floats:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)

@@ -41,7 +41,7 @@ _COEFFICIENT, LENGTH, _GAZE, _POSE = 4.0, 50.0, 10.0, 8.0  # factors that give e
 
 def read_expression(landmarks: Points, coefficients: Coefficients) -> Expressions:
     """The expression (MEASURES,) of a face with upright `landmarks` (478, 2) of any scale, and its coefficients."""
-    height = max(float(np.linalg.norm(landmarks[10] - landmarks[152])), 1e-6)
+    height = face_height(landmarks)
     first, second = np.array([*_LIPS, *_LIDS]).T
     apart = np.linalg.norm(landmarks[first] - landmarks[second], axis=-1) / height
     turn = (landmarks[1, 0] - (landmarks[234, 0] + landmarks[454, 0]) / 2) / height
@@ -49,6 +49,11 @@ def read_expression(landmarks: Points, coefficients: Coefficients) -> Expression
     return np.concatenate(
         [_COEFFICIENT * coefficients, LENGTH * apart, _GAZE * read_gaze(landmarks), [_POSE * turn, _POSE * nod]]
     ).astype(np.float32)
+
+
+def face_height(landmarks: Points) -> float:
+    """From the hair line to the chin, in the unit of the `landmarks` (478, 2); not 0."""
+    return max(float(np.linalg.norm(landmarks[10] - landmarks[152])), 1e-6)
 
 
 def no_expression(landmarks: Points) -> Expressions:

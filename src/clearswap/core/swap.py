@@ -68,11 +68,16 @@ class Swapper:
 
     @torch.inference_mode()
     def draw(
-        self, frames: Sequence[Frame], landmarks: Sequence[Points], shares: Sequence[Shares] | None = None
+        self,
+        frames: Sequence[Frame],
+        landmarks: Sequence[Points],
+        expressions: Expressions | None = None,
+        shares: Sequence[Shares] | None = None,
     ) -> list[NewFace]:
         """Draw new faces as one batch: the face with `landmarks[i]` (478, 2) of `frames[i]` for each i.
 
-        `shares`: which of the person's own faces give the detail of each; without it, those that are nearest.
+        `expressions`: (B, MEASURES), where they have been read already. `shares`: which of the person's own faces give
+        the detail of each; without it, those that are nearest.
         """
         if not len(landmarks):
             return []
@@ -84,8 +89,9 @@ class Swapper:
             squares = [only_face(square, points) for square, points in zip(squares, moved, strict=True)]
         aligned = np.stack(squares).astype(np.float32) / np.float32(255)  # (B, S, S, 3)
         seen = torch.from_numpy(aligned).to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        expressions = torch.from_numpy(np.stack([self.read(points) for points in landmarks])).to(self.device)
-        drawn = self.network(seen, expressions)
+        if expressions is None:
+            expressions = np.stack([self.read(points) for points in landmarks])
+        drawn = self.network(seen, torch.from_numpy(expressions).to(self.device))
         masks = np.stack([face_mask(points, model.size, self.mask) for points in moved])
         mask = torch.from_numpy(masks).to(self.device)[:, None]  # (B, 1, S, S)
         if drawn.mask is not None and self.mask.learned:
@@ -97,10 +103,10 @@ class Swapper:
             NewFace(drawn.patch[i], masks[i], aligned[i], patch_stats[i], face_stats[i], matrix)
             for i, matrix in enumerate(matrices)
         ]
-        if self.detailer is None or not self.blend.detail or model.size > SIDE:  # a larger face has no use for it
+        if self.detailer is None or not self.blend.detail:
             return faces
         if shares is None:
-            shares = [self.detailer.nearest(points) for points in landmarks]
+            shares = [self.detailer.follow(one[None])[0] for one in expressions]
         return [
             replace(face, detail=self.detailer.of_drawing(_as_picture(face.patch), points, own))
             for face, points, own in zip(faces, moved, shares, strict=True)

@@ -67,7 +67,7 @@ def start_training(model: ModelConfig, seed: int, device: torch.device) -> Train
 
 
 def learn_shown(state: TrainingState, data: list[FaceData]) -> None:
-    """Tell the networks what each person's footage shows; see `network.Shown`."""
+    """Tell the networks what each person's footage shows; see `modern.Shown`."""
     for net in (state.net, state.average):
         if isinstance(net, ModernNet):
             for shown, person in zip((net.shown_a, net.shown_b), data, strict=True):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Points
-from clearswap.core.expression import COEFFICIENTS, read_gaze
+from clearswap.core.expression import COEFFICIENTS, face_height, read_gaze
 from clearswap.faces.face_models import ExpressionReader, turned_upright
 
 Meanings = NDArray[np.float64]  # (N, 56): the numbers of each frame
@@ -41,9 +41,9 @@ class MeaningReader:
     def __call__(self, landmarks: Points) -> Meanings:
         """The numbers (56,) of the face with these `landmarks` (478, 2), of any size and roll."""
         points = turned_upright(landmarks)
-        height = max(float(np.linalg.norm(points[10] - points[152])), 1e-6)
+        height = face_height(points)
         apart = [np.mean([np.linalg.norm(points[a] - points[b]) for a, b in pairs]) for pairs in (_LIPS, _LIDS)]
-        coefficients = self._expression.coefficients(points)
+        coefficients = self._expression.coefficients(landmarks)
         return np.array([*coefficients, *read_gaze(points), *(one / height for one in apart)], np.float64)
 
 

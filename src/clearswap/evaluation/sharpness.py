@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clearswap.core.blend import blurred
 from clearswap.core.colour import LUMA
 
 Picture = NDArray[np.float32]
@@ -67,7 +68,7 @@ def grain_ratio(result: Detail, reference: Detail) -> float:
 def _of_run(faces: NDArray[np.uint8], area: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Power of structure and of all detail (BANDS,) each, of a run of three frames."""
     luma = [np.asarray(face @ np.array(LUMA, np.float32), np.float32) for face in faces]
-    calm = [np.rint(_blurred(one, _CALM)).astype(np.uint8) for one in luma]
+    calm = [np.rint(blurred(one, _CALM)).astype(np.uint8) for one in luma]
     before, now, after = (_bands(one) for one in luma)
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     count = max(1.0, float(area.sum()))
@@ -80,7 +81,7 @@ def _of_run(faces: NDArray[np.uint8], area: NDArray[np.uint8]) -> tuple[NDArray[
 
 def _bands(luma: Picture) -> Picture:
     """The bands (S, S, BANDS) of a picture (S, S)."""
-    blurs = [_blurred(luma, sigma) for sigma in _SIGMAS]
+    blurs = [blurred(luma, sigma) for sigma in _SIGMAS]
     return np.stack([fine - coarse for fine, coarse in pairwise(blurs)], -1)
 
 
@@ -89,7 +90,3 @@ def _brought_back(bands: Picture, flow: Picture) -> Picture:
     rows, columns = np.indices(flow.shape[:2], np.float32)
     across, down = columns + flow[..., 0], rows + flow[..., 1]
     return np.asarray(cv2.remap(bands, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT), np.float32)
-
-
-def _blurred(picture: Picture, sigma: float) -> Picture:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)

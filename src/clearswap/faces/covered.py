@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
+from clearswap.core.blend import blurred
 from clearswap.core.colour import LUMA
 from clearswap.core.detail import SIDE, Warp, features, triangulate
 from clearswap.core.mask import hull
@@ -53,6 +54,5 @@ def _structure(face: Frame, trust: NDArray[np.float32]) -> tuple[NDArray[np.floa
     """The structure of a warped face (256, 256, 3), less its light: (128, 128); and how far to trust it (128, 128)."""
     small = np.asarray(cv2.resize(face, (_HALF, _HALF), interpolation=cv2.INTER_AREA), np.float32)
     luma = np.asarray(small @ np.array(LUMA, np.float32) / 255, np.float32)
-    light = np.asarray(cv2.GaussianBlur(luma, (0, 0), 6), np.float32)
-    fine = np.asarray(cv2.GaussianBlur(luma, (0, 0), 1), np.float32)
+    light, fine = blurred(luma, 6), blurred(luma, 1)
     return ((fine - light) / (light + 0.1)).astype(np.float16), trust.astype(np.float16)

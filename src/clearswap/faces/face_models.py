@@ -274,13 +274,13 @@ class ExpressionReader:
 
     def __call__(self, landmarks: Points) -> Expressions:
         """The expression (MEASURES,) of the face with these `landmarks` (478, 2), of any size and roll."""
-        upright = turned_upright(landmarks)
-        return read_expression(upright, self.coefficients(upright))
+        return read_expression(turned_upright(landmarks), self.coefficients(landmarks))
 
     def coefficients(self, landmarks: Points) -> Coefficients:
-        """The 52 coefficients (52,) in 0..1 of a face with upright `landmarks` (478, 2); see `core/expression.py`."""
+        """The 52 coefficients (52,) in 0..1 of a face with these `landmarks`, likewise; see `core/expression.py`."""
+        points = turned_upright(landmarks)[_READ]
         with self._one_at_a_time:
-            self._network.set_tensor(self._input, landmarks[_READ][None].astype(np.float32))
+            self._network.set_tensor(self._input, points[None])
             self._network.invoke()
             return np.array(self._network.get_tensor(self._output), np.float32).reshape(52)
 

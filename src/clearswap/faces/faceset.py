@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from clearswap.core.align import Frame, Points, invert, transform
 from clearswap.core.expression import Coefficients, Expressions, read_expression
 from clearswap.errors import FacesetError, InputError, OutputError
-from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of, turned_upright
+from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.media.files import PICTURE_SUFFIXES, atomic_file, read_picture
 
 INDEX = "index.jsonl"
@@ -122,7 +122,7 @@ def _look_anew(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:
     for record in records:
         picture, roi = read_face(folder, record), roi_of(record.aligned_landmarks())
         landmarks = transform(landmarker(picture, roi)[0], invert(np.array(record.matrix)))
-        coefficients = reader.coefficients(turned_upright(landmarks))
+        coefficients = reader.coefficients(landmarks)
         found.append(replace(record, landmarks=landmarks, coefficients=coefficients))
     with suppress(OutputError), atomic_file(folder / INDEX) as partial, partial.open("w", encoding="utf-8") as file:
         write_index(file, found)

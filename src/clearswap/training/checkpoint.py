@@ -82,10 +82,7 @@ def _file_of(folder: Path) -> Path:
 def _read_metadata(path: Path) -> tuple[ModelConfig, Counters, dict[str, dict[str, str]]]:
     """Config, counters and consent of a model's file. Raises `ModelError`."""
     try:
-        reader: Any = safe_open(path, "pt")
-        with reader as file:
-            metadata: dict[str, str] = file.metadata() or {}
-        about: dict[str, Any] = json.loads(metadata["clearswap"])
+        about = said_of_itself(path)
         if about["format"] == _CLASSIC_FORMAT and about["config"]["network"] == "classic":
             about["format"], about["config"]["seen"] = FORMAT, about["config"]["size"]
         if about["format"] != FORMAT:
@@ -97,6 +94,17 @@ def _read_metadata(path: Path) -> tuple[ModelConfig, Counters, dict[str, dict[st
         raise ModelError(
             f"{path} is not a model of Clearswap or is damaged; train it anew or restore a copy."
         ) from error
+
+
+def said_of_itself(path: Path) -> dict[str, Any]:
+    """What a file of ours says of itself in its metadata, not yet checked.
+
+    Raises `SafetensorError`, OSError, ValueError or KeyError where it says nothing that can be read.
+    """
+    reader: Any = safe_open(path, "pt")
+    with reader as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    return json.loads(metadata["clearswap"])
 
 
 # --- save and resume -------------------------------------------------------------------------------------

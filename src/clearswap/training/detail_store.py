@@ -11,7 +11,6 @@ A file holds pictures as JPEG, one after the other ("pictures", and where each "
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from clearswap.core.detail import SIDE, DetailStore
 from clearswap.core.expression import MEASURES
 from clearswap.core.network import ModelConfig, Side
 from clearswap.errors import ModelError
+from clearswap.training.checkpoint import said_of_itself
 
 FORMAT = 1
 MOST = 300  # faces of a person
@@ -58,12 +58,11 @@ def read_store(folder: Path, side: Side, model: ModelConfig) -> DetailStore | No
 def _read(path: Path, model: ModelConfig) -> DetailStore:
     """Read a file of faces. Raises ValueError, saying why, for whatever should not be so."""
     _require(path.stat().st_size <= _LARGEST, "it is too large")
+    about = said_of_itself(path)
+    _require(about["format"] == FORMAT, "another format")
+    _require((about["coverage"], about["drop"]) == (model.coverage, model.drop), "another framing")
     reader: Any = safe_open(path, "np")
     with reader as file:
-        metadata: dict[str, str] = file.metadata() or {}
-        about: dict[str, Any] = json.loads(metadata["clearswap"])
-        _require(about["format"] == FORMAT, "another format")
-        _require((about["coverage"], about["drop"]) == (model.coverage, model.drop), "another framing")
         _require(set(file.keys()) == _TENSORS, "other tensors")
         tensors: dict[str, NDArray[Any]] = {name: np.asarray(file.get_tensor(name)) for name in sorted(_TENSORS)}
     pictures, ends = tensors["pictures"], tensors["ends"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
 from clearswap.core.align import Frame, align, transform, zoomed
@@ -18,7 +18,7 @@ from clearswap.core.network import ModelConfig, Side
 from clearswap.faces.covered import covered
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, read_face, read_index
 from clearswap.media.files import atomic_file, encode_picture
-from clearswap.training.checkpoint import write_errors
+from clearswap.training.checkpoint import said_of_itself, write_errors
 from clearswap.training.detail_store import FORMAT, MOST, store_path
 
 _QUALITY = 92  # of the pictures
@@ -60,10 +60,7 @@ def keep_store(folder: Path, side: Side, faces: Path, model: ModelConfig) -> boo
 def _metadata(path: Path) -> dict[str, Any] | None:
     """What a file says of itself; None where there is none, or none that can be read."""
     try:
-        reader: Any = safe_open(path, "np")
-        with reader as file:
-            metadata: dict[str, str] = file.metadata() or {}
-        return json.loads(metadata["clearswap"])
+        return said_of_itself(path)
     except (SafetensorError, OSError, ValueError, KeyError):
         return None
 
