@@ -13,12 +13,20 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, occlude, relight, sample_random
 from clearswap.core.losses import dissimilarity, weighted_l1
 from clearswap.core.modern import ModernNet, ReconstructBoth, Told, build, to_device
 from clearswap.core.network import Counters, Drawn, ModelConfig, SwapNet
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The numbers that are others in each step. They lie on the device, so that a recorded step reads the new ones."""
+
+    rate: Tensor  # (), the learning rate
+    strength: Tensor  # (), 0..1: how far faces are pulled out of shape, and latents blurred
+    follow: Tensor  # (), 0..1: how far the averaged network moves towards the trained one
 
 
 @dataclass
@@ -29,6 +37,7 @@ class TrainingState:
     net: SwapNet  # trained
     average: SwapNet  # follows `net` smoothly; this is the one that converts
     optimizer: torch.optim.Optimizer
+    pace: Pace
     generator: torch.Generator
     counters: Counters
     persons: dict[str, Tensor] = field(default_factory=dict[str, Tensor])  # by side: (128,), the mean embedding
@@ -58,12 +67,15 @@ def start_training(model: ModelConfig, seed: int, device: torch.device) -> Train
     torch.manual_seed(seed)
     net = to_device(build(model), device)
     average = copy.deepcopy(net).requires_grad_(False)
+    pace = Pace(*torch.tensor([model.learning_rate, 1.0, 1.0], device=device))
+    recordable = device.type == "cuda"
     if model.network == "classic":
-        optimizer = torch.optim.Adam(net.parameters(), model.learning_rate, betas=(0.5, 0.999), fused=True)
+        kind, betas = torch.optim.Adam, (0.5, 0.999)
     else:
-        optimizer = torch.optim.AdamW(net.parameters(), model.learning_rate, betas=(0.9, 0.99), fused=True)
+        kind, betas = torch.optim.AdamW, (0.9, 0.99)
+    optimizer = kind(net.parameters(), pace.rate, betas=betas, fused=True, capturable=recordable)
     generator = torch.Generator(device).manual_seed(seed)
-    return TrainingState(model, net, average, optimizer, generator, Counters())
+    return TrainingState(model, net, average, optimizer, pace, generator, Counters())
 
 
 def learn_shown(state: TrainingState, data: list[FaceData]) -> None:
@@ -83,6 +95,7 @@ def train_step(
     bfloat16: bool = False,
     net: nn.Module | None = None,
     share: Callable[[int], slice] = slice,
+    run: Callable[[int, Callable[[], Tensor]], Tensor] = lambda _size, work: work(),
 ) -> Tensor:
     """Make one step on a batch of each person; returns the two L1 losses (2,) without waiting for the device.
 
@@ -90,28 +103,38 @@ def train_step(
     and faces are neither warped nor their latents blurred: what was learned of any face is now fitted to these.
     With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
     `net` and `share` are for several processes (`training/device.py`): `net` is the `ReconstructBoth` of `state.net`,
-    wrapped; `share` gets the size of a batch and says which of its faces this process computes (alone: all).
+    wrapped; `share` gets the size of a batch and says which of its faces this process computes (alone: all). `run` gets
+    the size and all the work on the device, and returns what it does; a GPU's records it (`training/recorder.py`).
     """
-    size = state.config.batch_at(state.counters.iteration)
-    if finish:
-        augmentation = replace(augmentation, warp=augmentation.warp * (1 - finish))
-        for group in state.optimizer.param_groups:
-            group["lr"] = state.config.learning_rate * 0.05**finish
-    batches = draw_batches(state, data, augmentation, size, share(size))
+    size, before = state.config.batch_at(state.counters.iteration), state.counters.iteration
+    state.pace.rate.fill_(state.config.learning_rate * 0.05**finish)
+    state.pace.strength.fill_(1 - finish)
+    state.pace.follow.fill_(1 - min(0.998, (1 + before) / (10 + before)))  # first it forgets the random start
+    reconstruct = net if net is not None else ReconstructBoth(state.net)
+
+    def work() -> Tensor:
+        batches = draw_batches(state, data, augmentation, size, share(size))
+        losses = learn(state, reconstruct, batches, bfloat16=bfloat16)
+        update_average(state)
+        return losses
+
+    losses = run(size, work)
+    state.counters.iteration += 1
+    state.counters.images += 2 * size
+    return losses
+
+
+def learn(state: TrainingState, reconstruct: nn.Module, batches: list[Batch], *, bfloat16: bool) -> Tensor:
+    """Draw both persons' batches, and move the weights towards drawing them better; returns the two L1 losses (2,)."""
     inputs = [batch.inputs.contiguous(memory_format=torch.channels_last) for batch in batches]
-    told = [batch.told._replace(noise=(1 - finish) * batch.told.noise) for batch in batches]
-    reconstruct = net or ReconstructBoth(state.net)
     with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=bfloat16):
-        drawn: list[Drawn] = reconstruct(inputs, told)
+        drawn: list[Drawn] = reconstruct(inputs, [batch.told for batch in batches])
     l1_a, extra_a = person_losses(drawn[0], batches[0], state.config)
     l1_b, extra_b = person_losses(drawn[1], batches[1], state.config)
     losses = torch.stack([l1_a, l1_b])
     state.optimizer.zero_grad()
     (losses.sum() + extra_a + extra_b).backward()
     state.optimizer.step()
-    update_average(state)
-    state.counters.iteration += 1
-    state.counters.images += 2 * size
     return losses.detach()
 
 
@@ -123,6 +146,7 @@ def draw_batches(
     augmented: list[tuple[RandomDraws, Tensor, Tensor, Tensor]] = []
     for person in data:
         draws = sample_random(size, model.latent, device, state.generator).part(share)
+        draws = replace(draws, warp=state.pace.strength * draws.warp, noise=state.pace.strength * draws.noise)
         chosen = (draws.face * len(person.faces)).long()
         faces = person.faces.index_select(0, chosen)  # [chosen] goes byte by byte on the CPU: 4 ms instead of 0.2
         inputs, targets = augment(faces.float().mul_(1 / 255), draws, model, augmentation)
@@ -177,8 +201,7 @@ def person_losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tenso
 @torch.no_grad()
 def update_average(state: TrainingState) -> None:
     """Move the averaged network a little towards the trained one: single steps jitter, a mean of some 500 does not."""
-    decay = min(0.998, (1 + state.counters.iteration) / (10 + state.counters.iteration))  # forgets the random start
-    averages, latest = list[Tensor](state.average.parameters()), list[Tensor](state.net.parameters())
-    get_ema_multi_avg_fn(decay)(averages, latest, state.counters.iteration)  # all at once, not one by one
+    for kept, new in zip(state.average.parameters(), state.net.parameters(), strict=True):
+        kept.lerp_(new, state.pace.follow)
     for kept, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
         kept.copy_(new)

@@ -27,6 +27,7 @@ from clearswap.training import checkpoint
 from clearswap.training.dataset import HeldOut, held_out_error
 from clearswap.training.device import World
 from clearswap.training.log import LogRow, TrainingLog, draw_preview
+from clearswap.training.recorder import step_runner
 
 _DIVERGED = 2.5  # times the least smooth loss; in eight trainings of up to 4,000 steps it rose to 1.05 at most
 _SMOOTH = 0.95  # the loss is a running mean over about 20 steps
@@ -40,7 +41,7 @@ class TrainConfig:
     """How a model is trained.
 
     Attributes:
-        preset: Which network: "lite" (96 px, learns on a CPU in minutes), "hd" (256 px) and "xl" (512 px) for GPUs, or
+        preset: Which network: "lite" (192 px, learns on a CPU in minutes), "hd" (384 px) and "xl" (768 px) for GPUs, or
             "classic" (64 px, the well-known one, for study). A model that is there already keeps its own.
         iterations: Stop when the model has had this many, earlier runs included.
         minutes: Stop when the model has trained this long, earlier runs included.
@@ -305,6 +306,7 @@ def run(job: Job, state: TrainingState) -> tuple[float, float, float | None]:
     """
     world = job.world
     net = world.parallel(ReconstructBoth(state.net))
+    run_step = step_runner(state, world)
     supervisor = Supervisor(job, state) if world.leads else None
     while True:
         decided = (supervisor.decide(), supervisor.guard.setbacks, supervisor.finish()) if supervisor else (_STEP, 0, 0)
@@ -318,12 +320,14 @@ def run(job: Job, state: TrainingState) -> tuple[float, float, float | None]:
                 bfloat16=job.bfloat16,
                 net=net,
                 share=world.share,
+                run=run_step,
             )
             losses = world.mean(losses)
             if supervisor:
                 supervisor.guard.add(losses)
         elif order == _STEP_BACK:
             _step_back(job, state, int(setbacks) + 1)
+            run_step = step_runner(state, world)  # the optimiser's numbers lie elsewhere now
             if supervisor:
                 supervisor.begin(DivergenceGuard(supervisor.guard.least_loss, int(setbacks) + 1))
         elif order == _WAIT:
@@ -342,6 +346,4 @@ def _step_back(job: Job, state: TrainingState, setbacks: int) -> None:
     lost = state.counters.iteration
     checkpoint.resume(job.folder, state)
     state.config = replace(state.config, learning_rate=state.config.learning_rate / 2)
-    for group in state.optimizer.param_groups:
-        group["lr"] = state.config.learning_rate
     state.generator.manual_seed(job.config.seed + lost + setbacks)
