@@ -56,7 +56,7 @@ WHOLE = np.ones((SIDE, SIDE), np.float32)
 def store(faces_small_a: Path, tmp_path_factory: pytest.TempPathFactory) -> DetailStore:
     """The first synthetic person's faces, as a model would keep them."""
     folder = tmp_path_factory.mktemp("store")
-    detail_writer.keep_store(folder, "a", faces_small_a, LITE)
+    detail_writer.keep_store(folder, "a", faces_small_a, read_index(faces_small_a), LITE)
     found = detail_store.read_store(folder, "a", LITE)
     assert found is not None
     return found
@@ -167,8 +167,8 @@ def test_a_store_holds_varied_faces_that_nothing_covers(faces_small_a: Path, tmp
     records = read_index(faces)
     for record in records[:6]:
         cv2.imwrite(str(faces / f"{Path(record.file).stem}.mask.png"), np.zeros((256, 256), np.uint8))
-    assert detail_writer.keep_store(tmp_path, "b", faces, LITE)
-    assert not detail_writer.keep_store(tmp_path, "b", faces, LITE)  # nothing has changed
+    assert detail_writer.keep_store(tmp_path, "b", faces, records, LITE)
+    assert not detail_writer.keep_store(tmp_path, "b", faces, records, LITE)  # nothing has changed
     kept = detail_store.read_store(tmp_path, "b", LITE)
     assert kept is not None
     assert 10 <= len(kept) <= 18
@@ -203,7 +203,7 @@ def hostile(name: str, change: Callable[[dict[str, np.ndarray]], object]) -> obj
 def test_a_spoiled_store_is_refused_in_one_sentence(
     change: Callable[[dict[str, np.ndarray]], object], faces_small_a: Path, tmp_path: Path
 ) -> None:
-    detail_writer.keep_store(tmp_path, "a", faces_small_a, LITE)
+    detail_writer.keep_store(tmp_path, "a", faces_small_a, read_index(faces_small_a), LITE)
     path = detail_store.store_path(tmp_path, "a")
     tensors = {name: value.copy() for name, value in load_file(path).items()}
     change(tensors)
@@ -214,7 +214,7 @@ def test_a_spoiled_store_is_refused_in_one_sentence(
 
 
 def test_a_huge_picture_or_a_cut_file_is_refused(faces_small_a: Path, tmp_path: Path) -> None:
-    detail_writer.keep_store(tmp_path, "a", faces_small_a, LITE)
+    detail_writer.keep_store(tmp_path, "a", faces_small_a, read_index(faces_small_a), LITE)
     path = detail_store.store_path(tmp_path, "a")
     whole = path.read_bytes()
     with pytest.raises(ModelError, match="framing"):

@@ -20,7 +20,8 @@ from clearswap.core.network import PRESETS, ModelConfig
 from clearswap.core.train_step import TrainingState, learn_shown, start_training, train_step
 from clearswap.disclosure.consent import Basis, keep_consent, public, require_consent
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
-from clearswap.faces.faceset import require_faceset
+from clearswap.faces.covered import uncovered
+from clearswap.faces.faceset import FaceRecord, read_index, require_faceset
 from clearswap.faces.selection import SAME
 from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training import checkpoint, detail_writer, device, loop
@@ -100,7 +101,9 @@ def train(
     with device.join_world() as world:
         config = _choose_config(Path(model), origin, training, world)
         consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, world)
-        data, held_out = zip(*(load_faces(faces, config, world.device) for faces in sets.values()), strict=True)
+        free = {side: uncovered(faces, read_index(faces, at_least=2)) for side, faces in sets.items()}
+        loaded = (load_faces(faces, config, world.device, free[side]) for side, faces in sets.items())
+        data, held_out = zip(*loaded, strict=True)
         wanted = training.precision
         bfloat16 = device.computes_bfloat16(world.device) if wanted == "auto" else wanted == "bfloat16"
         on_progress = on_progress if world.leads else silent
@@ -124,7 +127,7 @@ def train(
             job = replace(job, model=replace(config, batch=batch))
         state: TrainingState | None = None
         with MemoryGuard():
-            state = _begin(job, sets, origin, consent)
+            state = _begin(job, sets, free, origin, consent)
             held_a, held_b, flat_minutes = loop.run(job, state)
             done = state.counters
             return TrainResult(done.iteration, done.seconds, done.images, held_a, held_b, flat_minutes)
@@ -207,7 +210,13 @@ def _too_large(job: Job) -> OptionError:
 # --- begin -----------------------------------------------------------------------------------------------
 
 
-def _begin(job: Job, sets: dict[str, Path], origin: Path | None, consent: dict[str, dict[str, str]]) -> TrainingState:
+def _begin(
+    job: Job,
+    sets: dict[str, Path],
+    free: dict[str, list[FaceRecord]],
+    origin: Path | None,
+    consent: dict[str, dict[str, str]],
+) -> TrainingState:
     """The state that training starts from, the same in all processes: the saved model's, or a new one's."""
     state = start_training(job.model, job.config.seed, job.world.device)
     state.consent = consent
@@ -218,7 +227,7 @@ def _begin(job: Job, sets: dict[str, Path], origin: Path | None, consent: dict[s
         if note:
             job.on_progress(Progress("train", note=note))
         for side, faces in sets.items():
-            detail_writer.keep_store(job.folder, "a" if side == "a" else "b", faces, job.model)
+            detail_writer.keep_store(job.folder, "a" if side == "a" else "b", faces, free[side], job.model)
     job.world.wait()  # until it is saved
     if not job.world.leads:
         checkpoint.resume(job.folder, state)

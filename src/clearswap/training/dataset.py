@@ -8,7 +8,6 @@ for its blur.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,14 +21,13 @@ from torch import Tensor
 
 from clearswap.core.align import Frame, Points, align, transform, zoomed
 from clearswap.core.augment import framed
-from clearswap.core.detail import SIDE
 from clearswap.core.expression import mirrored
 from clearswap.core.losses import weighted_l1
 from clearswap.core.mask import hull, only_face
 from clearswap.core.network import ModelConfig, Side, SwapNet
 from clearswap.core.train_step import FaceData
-from clearswap.faces.covered import covered
-from clearswap.faces.faceset import FaceRecord, mask_of, read_face, read_index, read_mask, spread
+from clearswap.faces.covered import uncovered
+from clearswap.faces.faceset import FaceRecord, read_face, read_index, read_mask, spread
 
 # Rings of the mesh around what people look at: each eye with its brow, and the lips.
 _DETAILS = (
@@ -55,9 +53,15 @@ class HeldOut:
     area: Tensor  # (H, 1, 128, 128), 1 in the face
 
 
-def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> tuple[FaceData, HeldOut]:
-    """Load the faces of a set, and hold out the share `model.hold_out` of them. Raises `FacesetError`."""
-    records = uncovered(folder, read_index(folder, at_least=2))
+def load_faces(
+    folder: Path, model: ModelConfig, device: torch.device, records: list[FaceRecord] | None = None
+) -> tuple[FaceData, HeldOut]:
+    """Load the faces of a set, and hold out the share `model.hold_out` of them. Raises `FacesetError`.
+
+    `records`: those of its faces that nothing covers, where they are known already.
+    """
+    if records is None:
+        records = uncovered(folder, read_index(folder, at_least=2))
     apart = held_out(records, model.hold_out)
     learned = [record for i, record in enumerate(records) if i not in apart]
     side = stored_side(model)
@@ -71,20 +75,6 @@ def load_faces(folder: Path, model: ModelConfig, device: torch.device) -> tuple[
     chosen = spread([records[i] for i in sorted(apart)], _MOST_HELD_OUT)
     kept = _hold_out([(record, read_face(folder, record)) for record in chosen], model, device)
     return FaceData(faces.to(device), expressions.to(device)), kept
-
-
-def uncovered(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:
-    """The faces that nothing covers (`faces/covered.py`), and those whose mask says what does."""
-
-    def squares() -> Iterator[Frame]:
-        for record in records:  # one picture in memory at a time
-            picture = read_face(folder, record)
-            yield np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-
-    landmarks = np.stack([record.aligned_landmarks() * np.float32(SIDE / record.size) for record in records])
-    hidden = covered(squares(), landmarks)
-    masked = np.array([(folder / mask_of(record.file)).is_file() for record in records])
-    return [record for record, out in zip(records, hidden & ~masked, strict=True) if not out]
 
 
 def held_out(records: list[FaceRecord], share: float) -> set[int]:

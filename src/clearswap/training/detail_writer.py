@@ -15,8 +15,7 @@ from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariable
 from clearswap.core.align import Frame, align, transform, zoomed
 from clearswap.core.detail import SIDE
 from clearswap.core.network import ModelConfig, Side
-from clearswap.faces.covered import covered
-from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, read_face, read_index
+from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, read_face
 from clearswap.media.files import atomic_file, encode_picture
 from clearswap.training.checkpoint import said_of_itself, write_errors
 from clearswap.training.detail_store import FORMAT, MOST, store_path
@@ -25,10 +24,10 @@ _QUALITY = 92  # of the pictures
 _SHARP = 0.75  # of a set's faces, the sharpest, are taken
 
 
-def keep_store(folder: Path, side: Side, faces: Path, model: ModelConfig) -> bool:
+def keep_store(folder: Path, side: Side, faces: Path, records: list[FaceRecord], model: ModelConfig) -> bool:
     """Take the faces for a model's person from the face set `faces`; returns whether there was anything to do.
 
-    Raises `FacesetError` and `OutputError`.
+    `records`: those of its faces that nothing covers. Raises `FacesetError` and `OutputError`.
     """
     index = faces / INDEX
     about = {
@@ -40,11 +39,8 @@ def keep_store(folder: Path, side: Side, faces: Path, model: ModelConfig) -> boo
     path = store_path(folder, side)
     if _metadata(path) == about:
         return False
-    records = varied(_unspoiled(read_index(faces), faces), MOST)
+    records = varied(_unspoiled(records, faces), MOST)
     view = [in_square(read_face(faces, record), record, model) for record in records]
-    free = ~covered([picture for picture, _ in view], np.stack([landmarks for _, landmarks in view]))
-    records = [record for record, is_free in zip(records, free, strict=True) if is_free]
-    view = [each for each, is_free in zip(view, free, strict=True) if is_free]
     pictures = [encode_picture(picture, ".jpg", quality=_QUALITY) for picture, _ in view]
     tensors = {
         "pictures": np.frombuffer(b"".join(pictures), np.uint8),
