@@ -206,7 +206,7 @@ def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig, on_progress: 
     device = used_device()
     config, net = checkpoint.load_network(role.model, device)
     swapper = Swapper(drawer(net, role.to), config, device, mask, blend, ExpressionReader())
-    if not blend.detail or config.size > SIDE:  # a larger face has no use for it
+    if not blend.detail or config.size > 2 * SIDE:  # the pictures would blur it
         return swapper
     store = detail_store.read_store(role.model, role.to, config)
     if store is None:

@@ -151,11 +151,14 @@ def shut_like(drawn: Points, source: Points) -> Points:
 
 
 def enlarged(patch: Floats) -> Floats:
-    """A square picture (S, S) or (S, S, 3) in `SIDE` pixels."""
-    if len(patch) == SIDE:
-        return patch
-    how = cv2.INTER_AREA if len(patch) > SIDE else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(patch, (SIDE, SIDE), interpolation=how).clip(0, 1), np.float32)
+    """A square picture (S, S) or (S, S, 3) in 0..1, in `SIDE` pixels."""
+    return patch if len(patch) == SIDE else np.asarray(resized(patch, SIDE).clip(0, 1), np.float32)
+
+
+def resized(picture: Floats, side: int) -> Floats:
+    """A square picture (S, S) or (S, S, 3), `side` pixels wide."""
+    how = cv2.INTER_AREA if len(picture) > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.float32)
 
 
 def as_bytes(picture: Floats) -> Frame:

@@ -18,7 +18,7 @@ from torch import Tensor
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
 from clearswap.core.blend import BlendConfig, match_sharpness, paste
 from clearswap.core.colour import colour_stats, transfer_colour
-from clearswap.core.detail import SIDE, Detailer, FaceDetail, Layer, Shares, enlarged, find_layer, lay_over
+from clearswap.core.detail import SIDE, Detailer, FaceDetail, Layer, Shares, enlarged, find_layer, lay_over, resized
 from clearswap.core.expression import Expressions, no_expression
 from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
 from clearswap.core.network import Drawn, ModelConfig, Side, SwapNet
@@ -140,16 +140,20 @@ def with_layer(face: NewFace) -> NewFace:
 
 
 def _with_detail(face: NewFace, layer: Layer, frame: Frame, share: float) -> NewFace:
-    """A drawn face of its `frame` with as much of the person's own detail as `share` says, `SIDE` pixels wide."""
-    matrix = zoomed(face.matrix, len(face.mask), SIDE)
-    patch = lay_over(enlarged(_as_picture(face.patch)), layer, share)
-    return replace(
-        face,
-        patch=torch.from_numpy(patch).permute(2, 0, 1).to(face.patch.device),
-        mask=enlarged(face.mask),
-        aligned=align(frame, matrix, SIDE).astype(np.float32) / np.float32(255),
-        matrix=matrix,
-    )
+    """A drawn face of its `frame` with as much of the person's own detail as `share` says, `SIDE` pixels wide or more.
+
+    A larger drawing keeps its size: what the detail changes at `SIDE` pixels is added to it.
+    """
+    drawn = _as_picture(face.patch)
+    small = enlarged(drawn)
+    patch, mask, aligned, matrix = lay_over(small, layer, share), face.mask, face.aligned, face.matrix
+    if len(drawn) > SIDE:
+        patch = np.asarray((drawn + resized(patch - small, len(drawn))).clip(0, 1), np.float32)
+    else:
+        matrix = zoomed(face.matrix, len(face.mask), SIDE)
+        mask, aligned = enlarged(mask), align(frame, matrix, SIDE).astype(np.float32) / np.float32(255)
+    colours = torch.from_numpy(patch).permute(2, 0, 1).to(face.patch.device)
+    return replace(face, patch=colours, mask=mask, aligned=aligned, matrix=matrix)
 
 
 def _as_picture(patch: Tensor) -> NDArray[np.float32]:
