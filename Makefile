@@ -2,6 +2,7 @@
 # make test: set up, then lint, types and tests (about 8 minutes on 2 cores)
 # make check: lint, types and the quick tests (about 90 seconds)
 # make bench-quick: run every benchmark with small sizes, to see that it works (about 4 minutes)
+# make gpu: what a GPU gives: the speed and memory of all presets, and ten minutes of `hd` on the demo's pair, measured
 # make docs: build the documentation into site/; a warning is an error
 # make people: render the data set of synthetic people (outside this folder; about 40 minutes on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FOOTAGE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clearswap-footage
 
-.PHONY: demo test check bench-quick docs people footage lint clean
+.PHONY: demo test check bench-quick gpu docs people footage lint clean
 
 demo: .venv/ready
 	$(BIN)/clearswap demo
@@ -26,6 +27,10 @@ check: .venv/ready lint
 
 bench-quick: .venv/ready
 	$(BIN)/python benchmarks/run.py --quick
+
+gpu: .venv/ready
+	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/clearswap demo --preset hd --minutes 10 --output demo-hd
 
 lint: .venv/ready
 	$(BIN)/ruff check .

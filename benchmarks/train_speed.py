@@ -1,15 +1,16 @@
 """How many faces a second does training see, and how near is that to what the machine can do?
 
-    python benchmarks/train_speed.py [CLIP_A CLIP_B]
+    python benchmarks/train_speed.py [CLIP_A CLIP_B | FACES_A FACES_B]
 
-Steps of each preset in one process, in turn with a large matrix product; then the parts of a step by themselves.
+Steps of each preset in one process, in turn with a large matrix product; then the parts of a step by themselves. On a
+GPU a step is recorded, as in training, and measured as it comes, too; the result is written as `train_speed_gpu`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,10 +24,12 @@ from clearswap.core.modern import ReconstructBoth, Told
 from clearswap.core.network import ModelConfig, SwapNet
 from clearswap.core.train_step import TrainingState, draw_batches, start_training, train_step
 from clearswap.training.dataset import FaceData, load_faces
-from clearswap.training.device import computes_bfloat16, used_device
+from clearswap.training.device import World, computes_bfloat16, used_device
+from clearswap.training.recorder import step_runner
 from common import Cell, Plot, Result, Table
 
-MATRIX = 2048
+GPU = used_device().type != "cpu"
+MATRIX = 8192 if GPU else 2048
 KINDS = {"float32": torch.float32}
 if computes_bfloat16(used_device()):  # else one product takes minutes
     KINDS["bfloat16"] = torch.bfloat16
@@ -40,6 +43,7 @@ class Trainee:
     state: TrainingState
     data: list[FaceData]  # of the two persons
     bfloat16: bool
+    gigabytes: dict[str, float] = field(default_factory=dict[str, float])  # of a GPU's memory, as soon as it is known
 
     @property
     def images(self) -> int:
@@ -111,7 +115,25 @@ def matrix_product(kind: torch.dtype) -> Callable[[], object]:
 
 def whole_step(one: Trainee) -> Callable[[], object]:
     """A step of training as it is."""
+    run = step_runner(one.state, World())
+    return lambda: train_step(one.state, one.data, AugmentConfig(), bfloat16=one.bfloat16, run=run)
+
+
+def unrecorded_step(one: Trainee) -> Callable[[], object]:
+    """A step of training whose every part is handed to the GPU by itself."""
     return lambda: train_step(one.state, one.data, AugmentConfig(), bfloat16=one.bfloat16)
+
+
+def step_memory(one: Trainee) -> float:
+    """Gigabytes of a GPU that four steps take, network, optimiser and faces included."""
+    torch.accelerator.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()  # with the networks of all others
+    for _ in range(4):
+        unrecorded_step(one)()
+    nets = [*one.state.net.state_dict().values(), *one.state.average.state_dict().values()]
+    own = [*nets, *(person.faces for person in one.data)]
+    return (torch.cuda.max_memory_allocated() - before + sum(t.nbytes for t in own)) / 2**30
 
 
 def augmentation(one: Trainee) -> Callable[[], object]:
@@ -143,6 +165,9 @@ def measure(trainees: dict[str, Trainee], rounds: int, least: float) -> dict[str
     """The shortest seconds of the matrix products, of each step, and of its parts ("NAME: PART")."""
     tasks = {name: repeated(matrix_product(kind), least) for name, kind in KINDS.items()}
     for name, one in trainees.items():
+        if torch.cuda.is_available():
+            one.gigabytes["step"] = step_memory(one)
+            tasks[f"{name}: unrecorded"] = repeated(unrecorded_step(one), least)
         tasks[name] = repeated(whole_step(one), least)
         for part, work in zip(PARTS, (augmentation(one), network(one)), strict=True):
             tasks[f"{name}: {part}"] = repeated(work, least)
@@ -163,6 +188,15 @@ def speed_table(trainees: dict[str, Trainee], took: dict[str, float]) -> Table:
     return Table("speed", columns, rows)
 
 
+def recorded_table(trainees: dict[str, Trainee], took: dict[str, float]) -> Table:
+    """What recording a step gains on a GPU, and the memory that a step takes there."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, one in trainees.items():
+        alone = took[f"{name}: unrecorded"]
+        rows.append((name, one.images, 1000 * alone, 1000 * took[name], alone / took[name], one.gigabytes["step"]))
+    return Table("recorded", ["", "faces", "ms a step", "recorded", "times as fast", "GB"], rows)
+
+
 def parts(name: str, one: Trainee, took: dict[str, float]) -> dict[str, float]:
     """Milliseconds a face of each part of a step."""
     spent = {part: took[f"{name}: {part}"] for part in PARTS}
@@ -173,11 +207,12 @@ def parts(name: str, one: Trainee, took: dict[str, float]) -> dict[str, float]:
 def main() -> None:
     """Measure all presets."""
     wanted = common.options(__doc__)
-    rounds, least = (1, 0.05) if wanted.quick else (3, 1.5)
+    rounds, least = (1, 0.05) if wanted.quick else (3, 0.3 if GPU else 1.5)
     presets = clips.presets().items()
     configs = {name: config.with_batch(4 if wanted.quick else config.batch) for name, config in presets}
     with common.scratch() as folder:
-        sets = clips.face_sets(folder, wanted.clips, every=20 if wanted.quick else 1)
+        given = [clip for clip in wanted.clips if clip.is_dir()]
+        sets = given or clips.face_sets(folder, wanted.clips, every=20 if wanted.quick else 1)
         trainees = trainees_of(configs, sets)
     took = measure(trainees, rounds, least)
     split = {name: parts(name, one, took) for name, one in trainees.items()}
@@ -186,7 +221,7 @@ def main() -> None:
         for name, spent in split.items()
     ]
     result = Result(
-        "train_speed",
+        "train_speed_gpu" if GPU else "train_speed",
         "How many faces a second does training see, and how near is that to what the machine can do?",
         f"Whole steps of each preset and {MATRIX}x{MATRIX} matrix products in one process, in turn, best of {rounds};"
         " each preset beside the product of its own precision. A face costs six operations for each multiply-add of its"
@@ -194,9 +229,11 @@ def main() -> None:
         [
             speed_table(trainees, took),
             Table("a step, ms a face", ["", *split["classic"], "outside the network"], outside),
+            *([recorded_table(trainees, took)] if torch.cuda.is_available() else []),
         ],
         [Plot("a step, part by part", "stacked", "", "ms a face", by_part(split))],
-        ["The parts are measured by themselves; the last is what is left of the whole step."],
+        ["The parts are measured by themselves; the last is what is left of the whole step."]
+        + ["On a GPU the parts are handed over one by one and the whole step is recorded, so they say little."] * GPU,
     )
     common.save(result, wanted)
 
