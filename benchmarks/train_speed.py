@@ -25,7 +25,6 @@ from clearswap.core.network import ModelConfig, SwapNet
 from clearswap.core.train_step import TrainingState, draw_batches, start_training, train_step
 from clearswap.training.dataset import FaceData, load_faces
 from clearswap.training.device import World, computes_bfloat16, used_device
-from clearswap.training.recorder import step_runner
 from common import Cell, Plot, Result, Table
 
 GPU = used_device().type != "cpu"
@@ -115,7 +114,7 @@ def matrix_product(kind: torch.dtype) -> Callable[[], object]:
 
 def whole_step(one: Trainee) -> Callable[[], object]:
     """A step of training as it is."""
-    run = step_runner(one.state, World())
+    run = World().step_runner(one.state.generator)
     return lambda: train_step(one.state, one.data, AugmentConfig(), bfloat16=one.bfloat16, run=run)
 
 

@@ -104,7 +104,7 @@ def train_step(
     With `bfloat16` the network's convolutions and products round to 16 bits; weights, losses and optimiser keep 32.
     `net` and `share` are for several processes (`training/device.py`): `net` is the `ReconstructBoth` of `state.net`,
     wrapped; `share` gets the size of a batch and says which of its faces this process computes (alone: all). `run` gets
-    the size and all the work on the device, and returns what it does; a GPU's records it (`training/recorder.py`).
+    the size and all the work on the device, and returns what it does; a GPU's records it (`training/device.py`).
     """
     size, before = state.config.batch_at(state.counters.iteration), state.counters.iteration
     state.pace.rate.fill_(state.config.learning_rate * 0.05**finish)

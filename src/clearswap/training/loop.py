@@ -27,7 +27,6 @@ from clearswap.training import checkpoint
 from clearswap.training.dataset import HeldOut, held_out_error
 from clearswap.training.device import World
 from clearswap.training.log import LogRow, TrainingLog, draw_preview
-from clearswap.training.recorder import step_runner
 
 _DIVERGED = 2.5  # times the least smooth loss; in eight trainings of up to 4,000 steps it rose to 1.05 at most
 _SMOOTH = 0.95  # the loss is a running mean over about 20 steps
@@ -306,7 +305,7 @@ def run(job: Job, state: TrainingState) -> tuple[float, float, float | None]:
     """
     world = job.world
     net = world.parallel(ReconstructBoth(state.net))
-    run_step = step_runner(state, world)
+    run_step = world.step_runner(state.generator)
     supervisor = Supervisor(job, state) if world.leads else None
     while True:
         decided = (supervisor.decide(), supervisor.guard.setbacks, supervisor.finish()) if supervisor else (_STEP, 0, 0)
@@ -327,7 +326,7 @@ def run(job: Job, state: TrainingState) -> tuple[float, float, float | None]:
                 supervisor.guard.add(losses)
         elif order == _STEP_BACK:
             _step_back(job, state, int(setbacks) + 1)
-            run_step = step_runner(state, world)  # the optimiser's numbers lie elsewhere now
+            run_step = world.step_runner(state.generator)  # the optimiser's numbers lie elsewhere now
             if supervisor:
                 supervisor.begin(DivergenceGuard(supervisor.guard.least_loss, int(setbacks) + 1))
         elif order == _WAIT:
