@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clearswap.faces.covered import beside, uncovered
+from clearswap.faces.covered import near_covered, uncovered
 from clearswap.faces.faceset import read_face, read_index
 
 
@@ -40,14 +40,14 @@ def test_what_lies_between_covered_faces_is_covered_too() -> None:
     hidden = np.zeros(40, np.bool_)
     hidden[10:20] = True
     hidden[14] = False
-    found = beside(hidden, np.zeros(40, np.int64), times)
+    found = near_covered(hidden, np.zeros(40, np.int64), times)
     assert np.flatnonzero(found).tolist() == [7, 8, 9, 14, 20, 21, 22]
     lone = np.arange(40) == 30
-    assert not beside(lone, np.zeros(40, np.int64), times).any()  # one face alone may be chance
+    assert not near_covered(lone, np.zeros(40, np.int64), times).any()  # one face alone may be chance
     other = np.arange(40) % 2  # two clips that were filmed at the same time
-    assert not beside(other == 0, other, times).any()
+    assert not near_covered(other == 0, other, times).any()
 
 
 def test_faces_far_apart_in_time_say_nothing_of_each_other() -> None:
     hidden = np.array([True, True, False, True])
-    assert not beside(hidden, np.zeros(4, np.int64), np.array([0.0, 5, 10, 15])).any()
+    assert not near_covered(hidden, np.zeros(4, np.int64), np.array([0.0, 5, 10, 15])).any()

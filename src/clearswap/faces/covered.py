@@ -46,12 +46,14 @@ def uncovered(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:
     landmarks = np.stack([record.aligned_landmarks() * np.float32(SIDE / record.size) for record in records])
     hidden = covered(squares(), landmarks)
     sources = np.unique([record.source for record in records], return_inverse=True)[1]
-    hidden |= beside(hidden, sources, np.array([record.time for record in records]))
+    hidden |= near_covered(hidden, sources, np.array([record.time for record in records]))
     masked = np.array([(folder / mask_of(record.file)).is_file() for record in records])
     return [record for record, out in zip(records, hidden & ~masked, strict=True) if not out]
 
 
-def beside(hidden: NDArray[np.bool_], sources: NDArray[np.int64], times: NDArray[np.float64]) -> NDArray[np.bool_]:
+def near_covered(
+    hidden: NDArray[np.bool_], sources: NDArray[np.int64], times: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Which faces (N,) lie within a quarter of a second of `hidden` ones of the same source, and of enough of these."""
     found = np.zeros(len(hidden), np.bool_)
     for place in np.flatnonzero(~hidden):

@@ -129,7 +129,7 @@ class Recorder:
             self._size, self._done, self._graph = size, 0, None
         self._done += 1
         if self._done <= _WARM_UP:
-            return self._beside(work)
+            return self._ordinary(work)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
             self._graph.register_generator_state(self._generator)
@@ -138,7 +138,7 @@ class Recorder:
         self._graph.replay()
         return self._losses.clone()
 
-    def _beside(self, work: Callable[[], Tensor]) -> Tensor:
+    def _ordinary(self, work: Callable[[], Tensor]) -> Tensor:
         """Do the work in another stream, as it will be recorded in one."""
         here, stream = torch.cuda.current_stream(), torch.cuda.Stream()
         stream.wait_stream(here)
@@ -160,7 +160,7 @@ class World:
     device: torch.device = field(default_factory=used_device)
 
     def step_runner(self, generator: torch.Generator) -> Callable[[int, Callable[[], Tensor]], Tensor]:
-        """How steps are run, whose random numbers are the generator's: recorded on one NVIDIA GPU, else as they come."""
+        """How steps with these random numbers are run: recorded on one NVIDIA GPU, elsewhere as they come."""
         if self.device.type == "cuda" and torch.version.cuda and self.size == 1:
             return Recorder(generator)
         return lambda _size, work: work()
