@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clearswap.core.colour import LUMA
+
 
 def weighted_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute difference of `output` and `target` (B, 3, S, S) in 0..1, each pixel counted by `weight`.
@@ -22,9 +24,11 @@ def dissimilarity(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
     L1 alone is content with a blur where the truth may be one of several things; this asks that edges be there. On
     the demo pair, 400 steps with it followed the eyes with a correlation of 0.68 instead of 0.46 and the mouth with
-    0.39 instead of 0.06. Windows are a 14th of the face wide and lie at every third of their width: a ninth of the
-    arithmetic.
+    0.39 instead of 0.06. Only how bright they are is compared: with colours it costs three times as much, and 600
+    steps left 0.87 and 0.78 of the held-out faces' gradients instead of 0.99 and 0.93. Windows are a 14th of the face
+    wide and lie at every third of their width: a ninth of the arithmetic.
     """
+    output, target = _luma(output), _luma(target)
     side = output.shape[-1]
     step = max(1, side // 32)
     # (W, S): row i is even from pixel `step` i on, and adds to 1. Two products with it average the windows;
@@ -35,6 +39,11 @@ def dissimilarity(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         return windows @ (x @ windows.T)
 
     return _weighted_mean((1 - structural_similarity(output, target, mean)) / 2, mean(weight))
+
+
+def _luma(picture: Tensor) -> Tensor:
+    """How bright a picture (B, 3, S, S) is: (B, 1, S, S)."""
+    return LUMA[0] * picture[:, :1] + LUMA[1] * picture[:, 1:2] + LUMA[2] * picture[:, 2:]
 
 
 def structural_similarity(one: Tensor, other: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
