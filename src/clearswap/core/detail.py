@@ -35,6 +35,7 @@ _RING = np.array(  # what surrounds the face and stays where it is
     [(x, y) for x in range(-44, 301, 43) for y in range(-44, 301, 43) if not (0 <= x < SIDE and 0 <= y < SIDE)],
     np.float32,
 )
+_APART = 14.0  # pixels: between the landmarks of cheeks and forehead that are used; all 478 take twice the time
 _MOST_STRETCH = 3.0  # times as large or small may a triangle become and still be shown,
 _SMALL = 4.0  # unless it has few pixels before and after
 _FADE = (1, 2, 3, 2, 1)  # how much the choices of successive frames count in the middle one
@@ -51,6 +52,7 @@ _SHUT = (0.02, 0.035)  # shares of the face's height: full lips are seen the fir
 _TEETH = 0.008  # so much further apart, in shares of the face's height, lips begin to show what a shut mouth does not
 _HIDDEN = 0.6  # an eye that is seen so much less than the other is hidden
 _MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
+_FEATURES = sorted({*sum(_EYES + _LIPS + _LIDS, ()), *_MOUTH})
 _LUMA = np.array(LUMA, np.float32)
 
 
@@ -241,18 +243,24 @@ def faded(path: NDArray[np.int64]) -> list[dict[int, float]]:
 def triangulate(landmarks: Points) -> NDArray[np.int32]:
     """Delaunay's triangles (T, 3) of landmarks (478, 2) and the ring around them, all turning the same way."""
     points = _with_ring(landmarks)
-    low = points.min(0)
-    width, height = (int(side) + 3 for side in points.max(0) - low)
+    places = points - points.min(0) + 1
+    width, height = (int(side) + 2 for side in places.max(0))
     plane = cv2.Subdiv2D((0, 0, width, height))
-    places = points - low + 1
-    plane.insert(places.tolist())
+    plane.insert(places[_needed(places)].tolist())
     corners = np.asarray(plane.getTriangleList(), np.float32).reshape(-1, 3, 2)
     away = np.linalg.norm(places[None, None] - corners[:, :, None], axis=3)  # (T, 3, P)
     inside = away.min(2).max(1) < 1e-3  # the others lead to the plane's own corners
     triangles = away[inside].argmin(2).astype(np.int32)
-    turned = _areas(points[triangles]) < 0
-    triangles[turned] = triangles[turned][:, ::-1]
-    return triangles
+    return np.asarray(np.where(_areas(points[triangles])[:, None] < 0, triangles[:, ::-1], triangles), np.int32)
+
+
+def _needed(places: Points) -> list[int]:
+    """Which points a warp needs: the ring, all around eyes and mouth, and of the others some that lie apart."""
+    chosen = [*range(len(_PLACED) - 2, len(places)), *_FEATURES]  # first the irises
+    for number in set(range(len(_PLACED))) - set(chosen):
+        if np.linalg.norm(places[chosen] - places[number], axis=1).min() >= _APART:
+            chosen.append(number)
+    return chosen
 
 
 class Warp:
