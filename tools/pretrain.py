@@ -73,7 +73,8 @@ def main() -> None:
                 for state, pair in zip(states, pairs, strict=True)
                 for side, (_, held) in zip(("a", "b"), pair, strict=True)
             ]
-            print(f"{step + 1} steps, {time.monotonic() - begun:.0f} s, held-out", *(f"{e:.4f}" for e in errors), flush=True)
+            said = " ".join(f"{error:.4f}" for error in errors)
+            print(f"{step + 1} steps, {time.monotonic() - begun:.0f} s, held-out {said}", flush=True)
             checkpoint.save(given.base, states[0])
     checkpoint.save(given.base, states[0])
 
