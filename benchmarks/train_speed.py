@@ -221,7 +221,8 @@ def main() -> None:
     ]
     result = Result(
         "train_speed_gpu" if GPU else "train_speed",
-        "How many faces a second does training see, and how near is that to what the machine can do?",
+        f"How many faces a second does training see{' on a GPU' * GPU}, and how near is that to what the machine can"
+        " do?",
         f"Whole steps of each preset and {MATRIX}x{MATRIX} matrix products in one process, in turn, best of {rounds};"
         " each preset beside the product of its own precision. A face costs six operations for each multiply-add of its"
         " way through the network: two there, four back. Batches are as large as they become.",

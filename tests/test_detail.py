@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 import clearswap
@@ -20,6 +21,7 @@ from clearswap.api.convert import load_cast
 from clearswap.api.second_pass import SecondPass
 from clearswap.core.align import align, face_matrix
 from clearswap.core.blend import BlendConfig
+from clearswap.core.colour import colour_stats
 from clearswap.core.detail import (
     SIDE,
     DetailStore,
@@ -34,9 +36,9 @@ from clearswap.core.detail import (
 )
 from clearswap.core.expression import MEASURES
 from clearswap.core.mask import MaskConfig, hull
-from clearswap.core.network import PRESETS
+from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.smoothing import SmoothConfig
-from clearswap.core.swap import with_look
+from clearswap.core.swap import NewFace, Swapper, with_look
 from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.errors import ModelError
 from clearswap.faces.faceset import read_index
@@ -117,6 +119,33 @@ def test_a_soft_drawing_becomes_sharp_and_keeps_its_light(store: DetailStore) ->
     assert np.abs(cv2.blur(result, (31, 31)) - cv2.blur(drawn, (31, 31))).max() < 0.03
     half = add_detail(drawn, WHOLE, FaceDetail(store, alone(6), store.landmarks[5]), 0.5)
     assert sharpness(drawn) < sharpness(half) < sharpness(result)
+
+
+def test_a_larger_drawing_keeps_its_size_and_what_it_knows_and_gets_the_detail(store: DetailStore) -> None:
+    """`hd` draws 384 px: fitted into a frame of just that size, nothing is lost on the way."""
+    side = 384
+    large = np.asarray(cv2.resize(store.faces[5], (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    drawn = as_drawn(large, 6)
+    drawn[::2, :20] += np.float32(0.1)  # lines of a single pixel, which 256 px cannot hold, away from the face
+    detail = FaceDetail(store, alone(6), store.landmarks[5])
+    patch, mask = torch.from_numpy(drawn).permute(2, 0, 1), np.ones((side, side), np.float32)
+    stats = colour_stats(patch[None], torch.ones(1, 1, side, side), "reinhard")[0]
+    face = NewFace(patch, mask, drawn, stats, stats, np.eye(2, 3), detail)
+    model = replace(LITE, size=side)
+
+    def fitted(share: float) -> np.ndarray:
+        blend = BlendConfig(colour_method="none", sharpen=0, grain=0, detail=share)
+        swapper = Swapper(lambda aligned, _: Drawn(aligned), model, torch.device("cpu"), blend=blend)
+        given = face if share else replace(face, detail=None)
+        return swapper.fit(large, [given], seed=0).astype(np.float32) / 255
+
+    plain, detailed = fitted(0), fitted(1)
+    assert detailed.shape == (side, side, 3)
+    assert np.abs(plain - drawn).max() < 0.01
+    assert sharpness(detailed) > 1.5 * sharpness(plain)
+    lines = detailed[::2, 4:16] - detailed[1::2, 4:16]
+    assert lines.mean() > 0.07
+    assert np.abs(cv2.blur(detailed, (47, 47)) - cv2.blur(plain, (47, 47))).max() < 0.03
 
 
 def test_the_drawing_stays_where_picture_and_drawing_disagree(store: DetailStore) -> None:

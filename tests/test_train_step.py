@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.expression import MEASURES
@@ -58,6 +60,26 @@ def test_every_preset_learns_faces_masks_and_expressions(few: list[Path], name: 
     assert losses[-1].sum() < losses[0].sum()
     assert state.counters.iteration == 4
     assert state.counters.images == 16
+
+
+def test_the_work_of_a_step_can_be_repeated_as_it_was_recorded(lite: list[FaceData]) -> None:
+    """A GPU repeats the tasks of one step for all that follow, so none may depend on a number that only Python knows:
+    the work of the first step of each size, done again and again, is the training that fresh work would be.
+    """
+    config = replace(PRESETS["lite"], width=0.25, first_batch=2, batch=4, doubling=3)
+    recorded: dict[int, Callable[[], Tensor]] = {}
+    fresh, repeated = (start_training(config, 0, CPU) for _ in range(2))
+    for step in range(6):
+        finish = max(0.0, (step - 1) / 5)
+        own = train_step(fresh, lite, AugmentConfig(), finish=finish)
+        run = lambda size, work: recorded.setdefault(size, work)()  # noqa: E731
+        assert torch.equal(own, train_step(repeated, lite, AugmentConfig(), finish=finish, run=run))
+    assert list(recorded) == [2, 4]
+    for net, other in ((fresh.net, repeated.net), (fresh.average, repeated.average)):
+        assert all(
+            torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True)
+        )
+    assert fresh.counters == repeated.counters
 
 
 def test_batches_begin_small_and_double(lite: list[FaceData]) -> None:
