@@ -240,13 +240,13 @@ def faded(path: NDArray[np.int64]) -> list[dict[int, float]]:
 # --- warp ------------------------------------------------------------------------------------------------
 
 
-def triangulate(landmarks: Points) -> NDArray[np.int32]:
-    """Delaunay's triangles (T, 3) of landmarks (478, 2) and the ring around them, all turning the same way."""
+def triangulate(landmarks: Points, apart: float = _APART) -> NDArray[np.int32]:
+    """Delaunay's triangles (T, 3), turning the same way, of landmarks (478, 2), those of cheeks `apart`, and a ring."""
     points = _with_ring(landmarks)
     places = points - points.min(0) + 1
     width, height = (int(side) + 2 for side in places.max(0))
     plane = cv2.Subdiv2D((0, 0, width, height))
-    plane.insert(places[_needed(places)].tolist())
+    plane.insert(places[_needed(places, apart)].tolist())
     corners = np.asarray(plane.getTriangleList(), np.float32).reshape(-1, 3, 2)
     away = np.linalg.norm(places[None, None] - corners[:, :, None], axis=3)  # (T, 3, P)
     inside = away.min(2).max(1) < 1e-3  # the others lead to the plane's own corners
@@ -254,11 +254,11 @@ def triangulate(landmarks: Points) -> NDArray[np.int32]:
     return np.asarray(np.where(_areas(points[triangles])[:, None] < 0, triangles[:, ::-1], triangles), np.int32)
 
 
-def _needed(places: Points) -> list[int]:
+def _needed(places: Points, apart: float) -> list[int]:
     """Which points a warp needs: the ring, all around eyes and mouth, and of the others some that lie apart."""
     chosen = [*range(len(_PLACED) - 2, len(places)), *_FEATURES]  # first the irises
     for number in set(range(len(_PLACED))) - set(chosen):
-        if np.linalg.norm(places[chosen] - places[number], axis=1).min() >= _APART:
+        if np.linalg.norm(places[chosen] - places[number], axis=1).min() >= apart:
             chosen.append(number)
     return chosen
 

@@ -30,9 +30,9 @@ _MOST, _TIMES = 0.045, 2.0
 # The same for the spot that differs most, beyond what it differs in half of the faces: a finger at the chin has 0.2 to
 # 0.3 where 1.9 times of the mean are reached. A face that frowns, laughs or is turned away has 0.19 at most.
 _SPOT, _SPOT_TIMES = 0.2, 1.6
-# A hand comes and goes at the rim of a face. Of the faces within so many seconds of a face, so many are covered where
-# it is, too.
-_NEAR, _SHARE = 0.25, 0.25
+# A hand comes and goes at the rim of a face. Of the faces within so many seconds of a face, such a share, and so many,
+# are covered where it is, too.
+_NEAR, _SHARE, _FEWEST = 0.25, 0.25, 3
 
 
 def uncovered(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:
@@ -58,7 +58,7 @@ def near_covered(
     found = np.zeros(len(hidden), np.bool_)
     for place in np.flatnonzero(~hidden):
         near = (sources == sources[place]) & (np.abs(times - times[place]) <= _NEAR)
-        found[place] = hidden[near].mean() >= _SHARE
+        found[place] = hidden[near].sum() >= max(_FEWEST, _SHARE * near.sum())
     return found
 
 
@@ -69,7 +69,7 @@ def covered(faces: Iterable[Frame], landmarks: NDArray[np.float32]) -> NDArray[n
     """
     middle = landmarks.mean(0)
     skin = _skin(middle)
-    warp = Warp(triangulate(middle), middle)
+    warp = Warp(triangulate(middle, 0.0), middle)  # by all landmarks: with fewer, turned faces seem to be covered
     pairs = [_structure(*warp(face, points)) for face, points in zip(faces, landmarks, strict=True)]
     structures, trusted = np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
     usual = np.stack([np.median(rows, 0) for rows in np.moveaxis(structures, 1, 0)])  # row by row: sorting takes room
