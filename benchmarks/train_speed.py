@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -42,7 +42,6 @@ class Trainee:
     state: TrainingState
     data: list[FaceData]  # of the two persons
     bfloat16: bool
-    gigabytes: dict[str, float] = field(default_factory=dict[str, float])  # of a GPU's memory, as soon as it is known
 
     @property
     def images(self) -> int:
@@ -165,7 +164,6 @@ def measure(trainees: dict[str, Trainee], rounds: int, least: float) -> dict[str
     tasks = {name: repeated(matrix_product(kind), least) for name, kind in KINDS.items()}
     for name, one in trainees.items():
         if torch.cuda.is_available():
-            one.gigabytes["step"] = step_memory(one)
             tasks[f"{name}: unrecorded"] = repeated(unrecorded_step(one), least)
         tasks[name] = repeated(whole_step(one), least)
         for part, work in zip(PARTS, (augmentation(one), network(one)), strict=True):
@@ -187,12 +185,12 @@ def speed_table(trainees: dict[str, Trainee], took: dict[str, float]) -> Table:
     return Table("speed", columns, rows)
 
 
-def recorded_table(trainees: dict[str, Trainee], took: dict[str, float]) -> Table:
+def recorded_table(trainees: dict[str, Trainee], took: dict[str, float], gigabytes: dict[str, float]) -> Table:
     """What recording a step gains on a GPU, and the memory that a step takes there."""
     rows: list[tuple[Cell, ...]] = []
     for name, one in trainees.items():
         alone = took[f"{name}: unrecorded"]
-        rows.append((name, one.images, 1000 * alone, 1000 * took[name], alone / took[name], one.gigabytes["step"]))
+        rows.append((name, one.images, 1000 * alone, 1000 * took[name], alone / took[name], gigabytes[name]))
     return Table("recorded", ["", "faces", "ms a step", "recorded", "times as fast", "GB"], rows)
 
 
@@ -213,6 +211,7 @@ def main() -> None:
         given = [clip for clip in wanted.clips if clip.is_dir()]
         sets = given or clips.face_sets(folder, wanted.clips, every=20 if wanted.quick else 1)
         trainees = trainees_of(configs, sets)
+    gigabytes = {name: step_memory(one) for name, one in trainees.items()} if torch.cuda.is_available() else {}
     took = measure(trainees, rounds, least)
     split = {name: parts(name, one, took) for name, one in trainees.items()}
     outside = [
@@ -229,7 +228,7 @@ def main() -> None:
         [
             speed_table(trainees, took),
             Table("a step, ms a face", ["", *split["classic"], "outside the network"], outside),
-            *([recorded_table(trainees, took)] if torch.cuda.is_available() else []),
+            *([recorded_table(trainees, took, gigabytes)] if gigabytes else []),
         ],
         [Plot("a step, part by part", "stacked", "", "ms a face", by_part(split))],
         ["The parts are measured by themselves; the last is what is left of the whole step."]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from clearswap.faces.covered import near_covered, uncovered
 from clearswap.faces.faceset import read_face, read_index
@@ -33,6 +34,14 @@ def test_a_hand_over_cheek_and_mouth_is_found_and_the_others_stay(faces_small_a:
     left = {record.file for record in uncovered(folder, records)}
     assert not left & touched
     assert len(left) >= len(records) - len(touched) - 1
+
+
+def test_half_of_a_set_is_always_left(faces_small_a: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second face is covered, and so is the moment around each of the others."""
+    records = [replace(record, time=i / 25) for i, record in enumerate(read_index(faces_small_a))]
+    every_second = np.arange(len(records)) % 2 == 0
+    monkeypatch.setattr("clearswap.faces.covered.covered", lambda *_: every_second.copy())
+    assert uncovered(faces_small_a, records) == records[1::2]
 
 
 def test_what_lies_between_covered_faces_is_covered_too() -> None:

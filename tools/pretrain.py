@@ -3,9 +3,10 @@
     python tools/pretrain.py BASE FACES FACES [FACES ...] --steps 6000
 
 Two people at a time, as in every training: each step takes another pair of them. All pairs share one encoder, one
-beginning of the decoders and one mask; each person has a decoder of their own, which is not kept. A training that
-begins with the result (`clearswap train ... --from BASE`) knows already how faces move, and learns only who they are.
-Use people who never existed, or who agreed to this: what the common layers know was taken from them.
+beginning of the decoders and one mask; each person has a decoder of their own. The file holds those of the first two
+as well, and nobody begins with them. A training that begins with the result (`clearswap train ... --from BASE`) knows
+already how faces move, and learns only who they are. Use people who never existed, or who agreed to this: what the
+common layers know was taken from them.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main() -> None:
         finish = max(0.0, (step / given.steps - 1 + FINISH) / FINISH)
         data = [faces for faces, _ in pairs[turn]]
         train_step(states[turn], data, AugmentConfig(), finish=finish, bfloat16=bfloat16)
-        if (step + 1) % 250 == 0 or step + 1 == given.steps:
+        if (step + 1) % 250 == 0:
             errors = [
                 held_out_error(state.average, config, held, side)
                 for state, pair in zip(states, pairs, strict=True)

@@ -68,12 +68,11 @@ def start_training(model: ModelConfig, seed: int, device: torch.device) -> Train
     net = to_device(build(model), device)
     average = copy.deepcopy(net).requires_grad_(False)
     pace = Pace(*torch.tensor([model.learning_rate, 1.0, 1.0], device=device))
-    recordable = device.type == "cuda"
     if model.network == "classic":
         kind, betas = torch.optim.Adam, (0.5, 0.999)
     else:
         kind, betas = torch.optim.AdamW, (0.9, 0.99)
-    optimizer = kind(net.parameters(), pace.rate, betas=betas, fused=True, capturable=recordable)
+    optimizer = kind(net.parameters(), pace.rate, betas=betas, fused=True, capturable=device.type == "cuda")
     generator = torch.Generator(device).manual_seed(seed)
     return TrainingState(model, net, average, optimizer, pace, generator, Counters())
 
@@ -106,7 +105,8 @@ def train_step(
     wrapped; `share` gets the size of a batch and says which of its faces this process computes (alone: all). `run` gets
     the size and all the work on the device, and returns what it does; a GPU's records it (`training/device.py`).
     """
-    size, before = state.config.batch_at(state.counters.iteration), state.counters.iteration
+    before = state.counters.iteration
+    size = state.config.batch_at(before)
     state.pace.rate.fill_(state.config.learning_rate * 0.05**finish)
     state.pace.strength.fill_(1 - finish)
     state.pace.follow.fill_(1 - min(0.998, (1 + before) / (10 + before)))  # first it forgets the random start

@@ -27,8 +27,8 @@ _SPOTS = 32  # places a side in which a spot is looked for
 # are like most. Of twelve sets, faces with a hand over cheek or mouth lie above 0.05 and 2.0 times; what lies above
 # 0.045 elsewhere (glasses in moving light) is at most 1.9 times as large.
 _MOST, _TIMES = 0.045, 2.0
-# The same for the spot that differs most, beyond what it differs in half of the faces: a finger at the chin has 0.2 to
-# 0.3 where 1.9 times of the mean are reached. A face that frowns, laughs or is turned away has 0.19 at most.
+# The same for the spot that differs most, beyond what it differs in half of the faces: fingers at the chin have 0.2
+# to 0.3 where 1.9 times of the mean are reached. A face that frowns, laughs or is turned away has 0.19 at most.
 _SPOT, _SPOT_TIMES = 0.2, 1.6
 # A hand comes and goes at the rim of a face. Of the faces within so many seconds of a face, such a share, and so many,
 # are covered where it is, too.
@@ -36,7 +36,10 @@ _NEAR, _SHARE, _FEWEST = 0.25, 0.25, 3
 
 
 def uncovered(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:
-    """The faces of a set that nothing covers, and those whose mask says what does. Raises `FacesetError`."""
+    """The faces of a set that nothing covers, and those whose mask says what does. Raises `FacesetError`.
+
+    Never fewer than half of them; where faces near covered ones would be too many, only the covered ones are left out.
+    """
 
     def squares() -> Iterator[Frame]:
         for record in records:  # one picture in memory at a time
@@ -46,7 +49,9 @@ def uncovered(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:
     landmarks = np.stack([record.aligned_landmarks() * np.float32(SIDE / record.size) for record in records])
     hidden = covered(squares(), landmarks)
     sources = np.unique([record.source for record in records], return_inverse=True)[1]
-    hidden |= near_covered(hidden, sources, np.array([record.time for record in records]))
+    near = near_covered(hidden, sources, np.array([record.time for record in records]))
+    if (hidden | near).mean() <= 0.5:
+        hidden |= near
     masked = np.array([(folder / mask_of(record.file)).is_file() for record in records])
     return [record for record, out in zip(records, hidden & ~masked, strict=True) if not out]
 
