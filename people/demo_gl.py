@@ -69,15 +69,14 @@ def _gl(matrix: Array) -> bytes:
 class Renderer:
     """Holds the graphics memory; ``draw`` turns one scene into one picture."""
 
-    EYE = np.array([0.0, 7.2, 11.0])
     MIDDLE = np.array([0.0, 7.16, 0.9])
 
-    def __init__(self, width: int, height: int, span: float = 3.5) -> None:
-        """``span``: dm of the world over the picture's height, at ``MIDDLE``."""
-        self.width, self.height = width, height
+    def __init__(self, width: int, height: int, span: float = 3.5, *, larger: int = 2) -> None:
+        """``span``: see ``set_camera``. Pictures are drawn ``larger`` so many times with 4 samples, then averaged."""
+        self.width, self.height, self.larger = width, height, larger
         self.context = gl = moderngl.create_standalone_context(backend="egl")  # pyright: ignore[reportArgumentType] (annotated as a dict)
         gl.gc_mode = "auto"  # each frame's buffers go when their last name goes
-        shape = (2 * width, 2 * height)  # drawn at twice the size with 4 samples, then averaged
+        shape = (larger * width, larger * height)
         self.canvas = gl.framebuffer([gl.renderbuffer(shape, samples=4)], gl.depth_renderbuffer(shape, samples=4))
         self.flat = gl.framebuffer([gl.renderbuffer(shape)])
         self.depth = gl.depth_texture(shape)
@@ -91,12 +90,23 @@ class Renderer:
             self.programs |= {name: self._program(name, source), name + "_hair": self._program("hair", source)}
         self.paints: dict[str, moderngl.Texture] = {}
         self._kept: dict[tuple[int, str], moderngl.VertexArray] = {}
-        distance = float(np.linalg.norm(self.EYE - self.MIDDLE))
+        self.set_camera(11.0, span)
+
+    def set_camera(self, away: float, span: float) -> None:
+        """Look at ``MIDDLE`` from ``away`` dm along z; ``span`` dm of the world there fill the picture's height."""
+        self.eye = np.array([0.0, 7.2, away])
+        distance = float(np.linalg.norm(self.eye - self.MIDDLE))
         near, far, reach = distance - 4, distance + 6, 2 * distance / span
         self.near_far = near, far
         depth = np.array([far + near, 2 * far * near]) / (near - far)
-        lens = np.array([[reach * height / width, 0, 0, 0], [0, reach, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
-        self.view = lens @ _look_at(self.EYE, self.MIDDLE)
+        lens = np.array([[reach * self.height / self.width, 0, 0, 0], [0, reach, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
+        self.view = lens @ _look_at(self.eye, self.MIDDLE)
+
+    def move_picture(self, move: Array) -> None:
+        """Turn, scale and shift what the camera sees by ``move`` (2, 3), in -1..1 of the picture, y up."""
+        flat = np.eye(4)
+        flat[:2, :2], flat[:2, 3] = move[:, :2], move[:, 2]
+        self.view = flat @ self.view
 
     def _program(self, name: str, fragment: str) -> moderngl.Program:
         vertex = VERTEX.replace("#version 330", "#version 330\n#define HAIR") if name in HAIRY else VERTEX
@@ -164,7 +174,7 @@ class Renderer:
         return self._halved(self.flat)
 
     def labels(self, meshes: list[Mesh], turn: Array) -> tuple[NDArray[np.bool_], Array]:
-        """What is seen where, (H, W, 3) of face, occluder, glasses; and the depth buffer at twice the size."""
+        """What is seen where, (H, W, 3) of face, occluder, glasses; and the depth buffer, ``larger`` times the size."""
         self.context.enable(moderngl.DEPTH_TEST)
         into, dark = self.label_pass, Light(0, 0, 0)
         into.use()
@@ -178,11 +188,13 @@ class Renderer:
             self._draw(mesh, program, self.view, turn, np.eye(4), np.zeros(3), dark)
             if clear:
                 into.color_mask, into.depth_mask = (True, True, True, True), True
-        depth = np.frombuffer(self.depth.read(), np.float32).reshape(2 * self.height, 2 * self.width)[::-1]
+        shape = (self.larger * self.height, self.larger * self.width)
+        depth = np.frombuffer(self.depth.read(), np.float32).reshape(shape)[::-1]
         return self._halved(into) > 127, depth
 
     def _halved(self, source: moderngl.Framebuffer) -> NDArray[np.uint8]:
-        wide = np.frombuffer(source.read(components=3), np.uint8).reshape(2 * self.height, 2 * self.width, 3)[::-1]
+        shape = (self.larger * self.height, self.larger * self.width, 3)
+        wide = np.frombuffer(source.read(components=3), np.uint8).reshape(shape)[::-1]
         small = cv2.resize(np.ascontiguousarray(wide), (self.width, self.height), interpolation=cv2.INTER_AREA)
         return small.astype(np.uint8, copy=False)
 
@@ -202,7 +214,7 @@ class Renderer:
         back = mesh.material == "back"
         self._set(
             program, view=_gl(np.eye(4) if back else view), turn=_gl(turn if mesh.in_head else np.eye(4)), sun=_gl(sun),
-            eye=tuple(self.EYE), key=tuple(key), key_colour=tuple(light.strength * np.array([1.0, 0.955, 0.90])),
+            eye=tuple(self.eye), key=tuple(key), key_colour=tuple(light.strength * np.array([1.0, 0.955, 0.90])),
             sky=(0.40, 0.43, 0.47), room_light=light.room, shadow=1, paint=0,
             knob=(*mesh.knob, 0.0, 0.0, 0.0, 0.0)[:4], label=LABELS.get(mesh.material, (0.0, 0.0, 0.0, 0.0)),
             **{f"tint{i}": colour for i, colour in enumerate(mesh.tint)},

@@ -20,6 +20,12 @@ class Strands:
     tone: Array  # (S,) 0..1, each hair's own lightness
     facing: Array | None = None  # (S, K, 3) which way each point looks out; without it, that of the root
 
+    def thinned(self, every: int) -> "Strands":
+        """Only every so-manieth hair, wider, so that they cover nearly as much."""
+        parts = (self.triangle, self.weights, self.bend, self.width * every**0.75, self.tone)
+        facing = None if self.facing is None else self.facing[::every]
+        return Strands(*(part[::every] for part in parts), facing)
+
 
 def _roots(points: Array, triangles: Ints, density: Array, count: int, rng: np.random.Generator) -> tuple[Ints, Array]:
     """Random places on the skin, likelier where ``density`` (per point) is high."""

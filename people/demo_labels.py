@@ -66,7 +66,7 @@ class Labels:
     def add(self, person: Person, moment: Moment, light: Array, meshes: list[Mesh], turn: Array) -> None:
         """Note the frame whose ``meshes`` were last put together by ``person``."""
         seen, depth = self.renderer.labels(meshes, turn)
-        world = self._points(person, moment, turn)
+        world = self.points(person, moment, turn)
         eyes, mouth = self._openings(world)
         pixels = self.renderer.project(world)
         visible = self._visible(pixels, depth)
@@ -85,7 +85,7 @@ class Labels:
         for name, value in row.items():
             self.rows.setdefault(name, []).append(np.asarray(value))
 
-    def _points(self, person: Person, moment: Moment, turn: Array) -> Array:
+    def points(self, person: Person, moment: Moment, turn: Array) -> Array:
         """The landmarks in the world, (K, 3)."""
         skin = np.searchsorted(person.skin.used, self.vertices[:-2])  # a fine surface begins with the coarse points
         left, right = (m + gaze_rotation(moment.gaze) @ [0, 0, 1.05 * r] for m, r, _ in person.balls)
@@ -103,19 +103,20 @@ class Labels:
         return np.array(lids), apart("lip_upper_bottom", "lip_lower_top") / unit
 
     def _visible(self, pixels: Array, depth: Array) -> Array:
-        """In the frame, and nothing more than 4 mm before it in the depth buffer (5 x 5 half pixels about it)."""
-        width, height = self.renderer.width, self.renderer.height
-        column, row = np.round(2 * pixels[:, 0] + 0.5).astype(int), np.round(2 * pixels[:, 1] + 0.5).astype(int)
-        inside = (column >= 0) & (row >= 0) & (column < 2 * width) & (row < 2 * height)
+        """In the frame, and nothing more than 4 mm before it in the depth buffer (5 x 5 of its pixels about it)."""
+        height, width = depth.shape
+        fine = self.renderer.larger * (pixels[:, :2] + 0.5) - 0.5
+        column, row = np.round(fine).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
         around = np.arange(-2, 3)
-        rows = np.clip(row[:, None, None] + around[:, None], 0, 2 * height - 1)
-        columns = np.clip(column[:, None, None] + around, 0, 2 * width - 1)
+        rows = np.clip(row[:, None, None] + around[:, None], 0, height - 1)
+        columns = np.clip(column[:, None, None] + around, 0, width - 1)
         there = self.renderer.distance(depth[rows, columns]).max((1, 2))
         visible: Array = inside & (self.renderer.distance(pixels[:, 2]) < there + 0.04)
         return visible
 
-    def save(self, path: Path, person: str, tone: int) -> None:
-        """Write everything beside ``path``, then move it there in one step."""
+    def save(self, path: Path, person: str, tone: int, **more: Array) -> None:
+        """Write everything, and ``more`` as it is, beside ``path``, then move it there in one step."""
         shape = (len(self.rows["pose"]), self.renderer.height, self.renderer.width)
         table = {name: np.stack(rows) for name, rows in self.rows.items()}
         size = int(np.prod(shape))
@@ -133,6 +134,7 @@ class Labels:
             "mask_shape": np.array(shape, np.int32),
             "person": np.array(person),
             "tone": np.array(tone, np.int32),
+            **more,
         }
         beside = path.with_suffix(".part")
         with beside.open("wb") as file:

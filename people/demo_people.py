@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import trimesh
 
-from demo_cast import LOOKS, SHAPES
 from demo_gl import Mesh, vertices
 from demo_hair import STYLES, Strands, beard, brows, hair
 from demo_head import (
@@ -30,7 +29,7 @@ from demo_head import (
     template,
     turned,
 )
-from demo_looks import paint, scalp
+from demo_looks import Look, paint, scalp
 
 
 @dataclass(frozen=True)
@@ -80,21 +79,34 @@ def gaze_rotation(gaze: Array) -> Array:
     return turn
 
 
-def face_area(rest: Array) -> Array:
-    """1 at unmorphed points (P, 3) of the face: from just over the brows to the chin, from ear to ear."""
+FACE_TOP = 7.62  # dm on the unmorphed mesh: just over the brows
+
+
+def face_area(rest: Array, top: float = FACE_TOP) -> Array:
+    """1 at unmorphed points (P, 3) of the face: from ``top`` to the chin, from ear to ear."""
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     jaw = 6.15 + 0.62 * np.clip((1.42 - z) / 0.85, 0, 1) ** 0.8
     before_ears = z > 0.58 - 0.12 * np.clip((7.1 - y) / 0.5, 0, 1)
-    face: Array = (y > jaw) & (y < 7.62) & before_ears & (x < 0.88)
+    face: Array = (y > jaw) & (y < top) & before_ears & (x < 0.88)
     return face.astype(float)
 
 
 class Person:
     """A head with everything that does not change from frame to frame worked out once."""
 
-    def __init__(self, name: str, seed: int) -> None:
-        self.name, self.look, base = name, LOOKS[name], template()
-        self.points = identity(SHAPES[name])
+    def __init__(
+        self,
+        name: str,
+        shape: Mapping[str, float],
+        look: Look,
+        seed: int,
+        *,
+        face_top: float = FACE_TOP,
+        every: int = 1,
+    ) -> None:
+        """``face_top``: up to where skin counts as face in the masks. Only ``every`` so-manieth hair grows, wider."""
+        self.name, self.look, base = name, look, template()
+        self.points = identity(shape)
         middles = base.points[base.quads["body"]].mean(1)
         low, wide = (3.4, 3.4) if self.look.fine else (4.4, 2.4)  # dm: how much of the body there is
         self.skin = Surface(base.quads["body"][(middles[:, 1] > low) & (np.abs(middles[:, 0]) < wide)])
@@ -105,11 +117,11 @@ class Person:
         self.paint = paint(self.skin, self.look, seed)
         self.brows = brows(self.skin, self.rest, fine, self.look, seed)
         self.whiskers = beard(self.skin, self.rest, fine, self.look, seed) if self.look.beard else None
-        skin = face_area(self.rest) * (scalp(self.rest, self.look.hairline) < 0.03)
+        skin = face_area(self.rest, face_top) * (scalp(self.rest, self.look.hairline) < 0.03)
         self.on_face = np.maximum(skin, self.masks[1] > 0.5)  # with the inside of the mouth
         self.jaws = {upper: teeth(upper) for upper in (True, False)}
         self._bake_openness()
-        self.fixed = [self._hair(fine, seed)]
+        self.fixed = [self._hair(fine, seed, every)]
         self._keep_eyes()
 
     def _bake_openness(self) -> None:
@@ -124,8 +136,8 @@ class Person:
         self.open_jaw = bake({"jawOpen": 0.5}) - self.open_still
         self.open_lids = bake({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}) - self.open_still
 
-    def _hair(self, fine: Array, seed: int) -> Mesh:
-        grown = hair(self.skin, self.rest, fine, self.look, seed)
+    def _hair(self, fine: Array, seed: int, every: int) -> Mesh:
+        grown = hair(self.skin, self.rest, fine, self.look, seed).thinned(every)
         roots, normals = self._rooted(grown, fine, self.skin.normals(fine))
         table, triangles = _ribbons(grown, roots, normals, np.eye(3), 0.0)
         style = self.look.hair_style

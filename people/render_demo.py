@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_cast import SEEDS
+from demo_cast import LOOKS, SEEDS, SHAPES
 from demo_gl import Light, Renderer
 from demo_people import Cloth, Person
 from demo_scenes import backdrop, background
@@ -68,7 +68,8 @@ class Studio:
     def frames(self, clip: Clip, track: Track, which: range) -> Iterator[NDArray[np.uint8]]:
         """The clip's pictures, (400, 400, 3) RGB each."""
         if clip.person not in self.people:
-            person = self.people[clip.person] = Person(clip.person, SEEDS[clip.person])
+            name = clip.person
+            person = self.people[name] = Person(name, SHAPES[name], LOOKS[name], SEEDS[name])
             self.renderer.load(person.name, person.paint)
         person = self.people[clip.person]
         self.renderer.load("wall", background(*clip.wall, clip.track_seed))
