@@ -1,5 +1,6 @@
 """What drives a head: speech, blinks, gaze, pose and light over time, all from seeds; and the sound of the speech."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -158,6 +159,35 @@ def stress_track(seed: int) -> Track:
     pose = np.stack([_glide(count, [(f, float(v)) for f, v in keys]) for keys in (yaw, pitch, roll)], 1)
     lamp = np.stack([_glide(count, [(f, float(v)) for f, v in keys]) for keys in light], 1)
     return replace(make_track(count, seed), pose=np.radians(pose), light=lamp)
+
+
+def calm_track(count: int, seed: int, reach: tuple[float, float, float]) -> Track:
+    """A listener: blinks and moves the head and the brows, but shuts the lips, looks ahead and never smiles."""
+    track = make_track(count, seed, reach)
+    shapes = {name: weight for name, weight in track.shapes.items() if not name.startswith(("mouth", "jaw", "cheek"))}
+    for name in shapes:
+        if name.startswith(("eyeSquint", "eyeLook", "noseSneer")):
+            shapes[name] = 0.2 * shapes[name]
+    return replace(track, shapes=shapes, gaze=0.2 * track.gaze)
+
+
+def acting_track(count: int, seed: int, reach: tuple[float, float, float], acted: Sequence[dict[str, float]]) -> Track:
+    """A talker who acts one after the other of the ``acted`` faces, and looks to all sides."""
+    track, rng = make_track(count, seed, reach), np.random.default_rng([seed, 1])
+    shapes, at = {name: 0.6 * weight for name, weight in track.shapes.items()}, 6
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        shapes[name] = track.shapes[name]
+    order = rng.permutation(len(acted))
+    for number in range(count):
+        if at > count - 8:
+            break
+        for star, amount in acted[order[number % len(acted)]].items():
+            keys = [(0, 0.0), (at, 0.0), (at + 4, amount), (at + 11, amount), (at + 15, 0.0), (count, 0.0)]
+            for name in [star.replace("*", side) for side in ("Left", "Right")] if "*" in star else [star]:
+                shapes[name] = np.maximum(shapes.get(name, np.zeros(count)), _glide(count, keys))
+        at += 16
+    gaze = np.stack([_saccades(count, rng, 28.0), _saccades(count, rng, 14.0)], 1)
+    return replace(track, shapes=shapes, gaze=gaze)
 
 
 def _saccades(count: int, rng: np.random.Generator, reach: float) -> Array:

@@ -1,15 +1,44 @@
 """The clips of the data set: who is seen on which track, with what camera, light, background, clothes and props."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from demo_cast import LOOKS
-from demo_looks import Colour
+from cast_faces import ACTED
+from cast_people import made_person
+from demo_cast import LOOKS, SEEDS, SHAPES, TONES, WORDS
+from demo_looks import Colour, Look
 from demo_people import Cloth
-from demo_track import Range, Track, make_track, stress_track
+from demo_track import Range, Track, acting_track, calm_track, make_track, stress_track
 
-PITCH = {"a": 112.0, "b": 196.0, "c": 215.0, "d": 96.0, "e": 124.0, "f": 188.0, "g": 176.0}  # of the voice, Hz
+_PITCH = {"a": 112.0, "b": 196.0, "c": 215.0, "d": 96.0, "e": 124.0, "f": 188.0, "g": 176.0}  # of the voice, Hz
 STRESS = 77  # seed of the track that all stress clips share
+Acting = Literal["talks", "listens", "acts"]
 LAMP: tuple[Range, Range, Range] = ((-52, 12), (22, 48), (1.2, 1.65))
+
+
+@dataclass(frozen=True)
+class Member:
+    """Somebody whom a clip can show: a letter of ``demo_cast.py``, or ``m`` and a seed of ``cast_people.py``."""
+
+    shape: Mapping[str, float]
+    look: Look
+    seed: int  # of paint and hair
+    sex: str
+    age: int
+    words: str
+    tone: int  # 0 lightest .. 6 darkest skin
+    pitch: float  # of the voice, Hz
+
+
+def member(name: str) -> Member:
+    """Who is called this."""
+    if name in LOOKS:
+        return Member(SHAPES[name], LOOKS[name], SEEDS[name], *WORDS[name], TONES.index(name), _PITCH[name])
+    made = made_person(int(name.removeprefix("m")))
+    pitch = 115.0 if made.sex == "male" else 200.0
+    words = f"made by a seed, {made.look.hair_style}"
+    return Member(made.shape, made.look, made.seed, made.sex, made.age, words, round(6 * made.tone), pitch)
 
 
 @dataclass(frozen=True)
@@ -27,11 +56,16 @@ class Shot:
     light: tuple[Range, Range, Range] = LAMP
     glasses: bool = False
     hand: tuple[Colour, Colour] | None = None  # colours of its skin, and of nails and palm
+    acting: Acting = "talks"
 
     def track(self) -> Track:
         """What drives the head."""
         if self.seed == STRESS:
             return stress_track(self.seed)
+        if self.acting == "listens":
+            return calm_track(self.frames, self.seed, self.reach)
+        if self.acting == "acts":
+            return acting_track(self.frames, self.seed, self.reach, ACTED)
         return make_track(self.frames, self.seed, self.reach, self.light)
 
 
@@ -93,5 +127,11 @@ CLIPS: dict[str, Clip] = {
         Shot(200, 132, "shelves", NAVY, (400, 400), 3.4, 18, (35, 15, 10), FRONT, hand=_hand("e")),
     ),
 }
+# Expressions that a person's footage never shows: people who only listen in it, on the track of others who act.
+_LISTENS = Shot(200, 141, "window", NAVY, (400, 400), 3.4, 20, (22.0, 10.0, 6.0), acting="listens")
+_ACTS = Shot(150, 145, "shelves", CREAM, (400, 400), 3.4, 20, (22.0, 10.0, 6.0), acting="acts")
+for _number, _who in enumerate((("m1009", "m1007"), ("m1007", "m1009"), ("m1017", "m1002"), ("m1002", "m1017")), 1):
+    _listens, _acts = replace(_LISTENS, seed=140 + _number), replace(_ACTS, seed=145 + _number)
+    CLIPS |= _pair(f"unseen_{_number}", _who, _listens, _acts)
 _STRESSED = Shot(150, STRESS, "lamps", MOSS, (400, 400), 3.6, 30, hand=((0.62, 0.45, 0.36), (0.78, 0.60, 0.51)))
 CLIPS |= {f"stress_{name}": Clip(name, "", "stress", replace(_STRESSED)) for name in LOOKS}

@@ -21,14 +21,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_cast import SEEDS, TONES, WORDS
 from demo_gl import Light, Mesh, Renderer
 from demo_labels import Labels
 from demo_people import Person
 from demo_props import Grip, Hand, glasses, passes
 from demo_scenes import backdrop, scene
 from demo_track import make_sound
-from people_clips import CLIPS, PITCH, STRESS, Clip
+from people_clips import CLIPS, STRESS, Clip, member
 from render_demo import encode
 
 OUT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clearswap-people"
@@ -37,7 +36,8 @@ OUT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clears
 @cache
 def person(name: str) -> Person:
     """Each person is put together once."""
-    return Person(name, SEEDS[name])
+    who = member(name)
+    return Person(name, who.shape, who.look, who.seed)
 
 
 @cache
@@ -104,11 +104,11 @@ def render(name: str, out: Path) -> str:
     if (out / f"{name}.mp4").exists():  # by another run in the meantime
         return f"{name}: is there"
     take, shot = Take(clip), clip.shot
-    sound = make_sound(take.track, shot.frames, PITCH[clip.person], shot.seed)
+    sound = make_sound(take.track, shot.frames, member(clip.person).pitch, shot.seed)
     path = out / f"{name}.mp4"
     beside = out / f"{name}.{os.getpid()}.new.mp4"
     encode(beside, take.frames(), sound, shot.size, shot.crf)
-    take.labels.save(out / f"{name}.labels.npz", clip.person, TONES.index(clip.person))
+    take.labels.save(out / f"{name}.labels.npz", clip.person, member(clip.person).tone)
     beside.replace(path)
     size = path.stat().st_size / 1e6
     return f"{name}: {shot.frames} frames, {size:.2f} MB, {time.perf_counter() - start:.0f} s"
@@ -118,11 +118,11 @@ def describe(out: Path) -> None:
     """people.json: what is in each clip."""
     table = {}
     for name, clip in CLIPS.items():
-        sex, age, words = WORDS[clip.person]
+        who, shot = member(clip.person), clip.shot
         table[name] = {
-            "person": clip.person, "pair": clip.pair, "role": clip.role, "size": list(clip.shot.size),
-            "frames": clip.shot.frames, "crf": clip.shot.crf, "tone": TONES.index(clip.person), "sex": sex, "age": age,
-            "looks": words, "scene": clip.shot.scene, "glasses": clip.shot.glasses, "occluder": bool(clip.shot.hand),
+            "person": clip.person, "pair": clip.pair, "role": clip.role, "size": list(shot.size),
+            "frames": shot.frames, "crf": shot.crf, "tone": who.tone, "sex": who.sex, "age": who.age,
+            "looks": who.words, "scene": shot.scene, "glasses": shot.glasses, "occluder": bool(shot.hand),
         }  # fmt: skip
     beside = out / f"people.{os.getpid()}.part"
     beside.write_text(json.dumps(table, indent=1) + "\n")
