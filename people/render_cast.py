@@ -17,8 +17,7 @@ import json
 import os
 import shutil
 import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -218,8 +217,9 @@ def main() -> None:
     todo = [seed for seed in range(first, last) if not (args.out / f"{seed:06d}").exists()]
     os.environ.setdefault("LP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // args.jobs)))  # of the software OpenGL
     start = time.perf_counter()
-    with ProcessPoolExecutor(args.jobs, get_context("spawn"), max_tasks_per_child=8) as pool:
-        for line in pool.map(render, todo, [args.frames] * len(todo), [args.out] * len(todo)):
+    # a process for each person, as its graphics memory grows; ProcessPoolExecutor hung when it had to start new ones
+    with get_context("spawn").Pool(args.jobs, maxtasksperchild=1) as pool:
+        for line in pool.imap(partial(render, frames=args.frames, out=args.out), todo, chunksize=1):
             print(line, flush=True)
     print(f"{len(todo)} people, {len(todo) * args.frames} frames in {time.perf_counter() - start:.0f} s")
 

@@ -155,13 +155,20 @@ def _choose_config(folder: Path, origin: Path | None, training: TrainConfig, wor
                 f"{folder} was trained with {config.hold_out:g} of the faces held out, not {training.hold_out:g}; "
                 "leave the share to hold out away or choose another folder."
             )
+        if training.base and not config.base:
+            raise ModelError(f"{folder} began without a base; leave it out or choose another folder.")
     else:
         if training.back_to is not None:
             raise ModelError(f"{folder} holds no model, so there is no snapshot to go back to; train one first.")
-        known = checkpoint.read_about(origin)[0].preset if origin is not None else "lite"
-        config = PRESETS[training.preset or known]
+        known = checkpoint.read_about(origin)[0] if origin is not None else PRESETS["lite"]
+        config = PRESETS[training.preset or known.preset]
         if origin is not None:
             checkpoint.require_alike(origin, config)
+        if origin is not None and training.base:
+            raise OptionError("A model begins with another model or with the base, not with both; leave one out.")
+        config = replace(config, base=training.base or known.base)
+        if config.base and checkpoint.base_of(config.preset) is None:
+            raise OptionError(f"There is no base for {config.preset}, only for lite; train without one.")
     if isinstance(training.batch, int):
         config = config.with_batch(training.batch)
     elif training.batch == "auto" and world.size > 1:
@@ -258,6 +265,9 @@ def _begin_new(job: Job, state: TrainingState, sets: dict[str, Path], origin: Pa
     if origin is not None:
         kept = checkpoint.init_from(origin, state, SAME)
         note = f"beginning with what {origin} knows of faces" + (f" and of person {' and '.join(kept)}" if kept else "")
+    elif state.config.base:
+        checkpoint.begin_with_base(state)
+        note = "beginning with a base that has seen many people who never lived"
     checkpoint.save(job.folder, state)  # a place that cannot be written is found out now
     if looked is not None:
         looked.draw(job.folder / "poses.png")

@@ -77,7 +77,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "train": Command(
         "api.train:train",
-        "model minutes iterations preset batch init_from back_to until_flat hold_out precision basis_a basis_b",
+        "model minutes iterations preset base batch init_from back_to until_flat hold_out precision basis_a basis_b",
         "    clearswap train faces_a faces_b -o model --basis-a agreed --basis-b me --minutes 10\n"
         "    clearswap train faces_a faces_b -o model --back-to best\n"
         "    clearswap train faces_c faces_d -o model2 --from model\n\n"

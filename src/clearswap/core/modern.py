@@ -281,6 +281,10 @@ class ModernNet(SwapNet):
         self.shown_a, self.shown_b = Shown(), Shown()
         self.common = decoder_a[:COMMON]
         self.mask = MaskHead(config.seen, config.width)
+        self.based = config.base
+        if self.based:
+            self.encoder.requires_grad_(requires_grad=False)
+            self.mask.requires_grad_(requires_grad=False)
 
     def forward(self, aligned: Tensor, expression: Tensor, seen: Side, drawn: Side) -> Drawn:
         read, maps = self.encoder(aligned)
@@ -296,12 +300,15 @@ class ModernNet(SwapNet):
 
     def reconstruct(self, faces: list[Tensor], batches: list[Told]) -> list[Drawn]:
         """Draw each person's faces (B, 3, S, S) as themselves, in training; masks are as large as the encoder sees."""
-        reads, maps = self.encoder(torch.cat(faces))
+        with torch.set_grad_enabled(not self.based):
+            reads, maps = self.encoder(torch.cat(faces))
         pairs = zip((self.norm_a, self.norm_b), reads[:, MEASURES:].chunk(2), batches, strict=True)
         latents = [told.kept * norm(x, told.noise) for norm, x, told in pairs]
         expressions = [told.expression for told in batches]
         common: Tensor = self.common(torch.cat([torch.cat(expressions), torch.cat(latents)], 1))
         of_a, of_b = common.chunk(2)
+        if self.based:
+            return [Drawn(self.decoder_a(of_a)), Drawn(self.decoder_b(of_b))]
         masks, read = self.mask(maps).chunk(2), reads[:, :MEASURES].chunk(2)
         return list(map(Drawn, (self.decoder_a(of_a), self.decoder_b(of_b)), masks, read))
 

@@ -52,6 +52,8 @@ class ModelConfig:
         structure_weight: Weight of the structural dissimilarity, where the L1 loss has 1.
         expression_weight: Weight of the error in the expression that the encoder reads off a face.
         hold_out: Share of each face set, at the end of its clips, that is never trained on.
+        base: Begin with a base, a network that has seen many people (`tools/pretrain.py`). Its encoder and its mask
+            stay as they are; only what draws is trained.
     """
 
     preset: str
@@ -73,6 +75,7 @@ class ModelConfig:
     structure_weight: float = 0.0
     expression_weight: float = 0.0
     hold_out: float = 0.1
+    base: bool = False
 
     @property
     def masks(self) -> bool:

@@ -72,7 +72,8 @@ def start_training(model: ModelConfig, seed: int, device: torch.device) -> Train
         kind, betas = torch.optim.Adam, (0.5, 0.999)
     else:
         kind, betas = torch.optim.AdamW, (0.9, 0.99)
-    optimizer = kind(net.parameters(), pace.rate, betas=betas, fused=True, capturable=device.type == "cuda")
+    learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimizer = kind(learned, pace.rate, betas=betas, fused=True, capturable=device.type == "cuda")
     generator = torch.Generator(device).manual_seed(seed)
     return TrainingState(model, net, average, optimizer, pace, generator, Counters())
 

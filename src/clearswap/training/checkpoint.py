@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
     from clearswap.core.train_step import TrainingState
 
 FILE = "model.safetensors"
+BASES = Path(__file__).parent / "bases"  # what comes with Clearswap, by preset
 FORMAT = 4
 _CLASSIC_FORMAT = 3  # since when `classic` is what it is
 SNAPSHOTS = "snapshots"
@@ -176,6 +177,29 @@ def require_alike(folder: Path, config: ModelConfig) -> None:
     shape = ("network", "size", "seen", "coverage", "width", "latent")
     if any(getattr(known, name) != getattr(config, name) for name in shape):
         raise ModelError(f"{folder} holds a {known.preset} model; a {config.preset} model cannot begin with it.")
+
+
+def base_of(preset: str) -> Path | None:
+    """The base that comes with Clearswap for a preset, if there is one.
+
+    It holds, in half precision, an encoder, common layers, a mask, and one decoder, of nobody in particular, that have
+    seen many people who never lived (`tools/pretrain.py` makes it, docs/base.md says of what).
+    """
+    path = BASES / f"{preset}.safetensors"
+    return path if path.is_file() else None
+
+
+def begin_with_base(state: TrainingState) -> None:
+    """Let a new model begin with the base of its preset; both persons get its decoder. Raises `ModelError`."""
+    path = BASES / f"{state.config.preset}.safetensors"
+    reader: Any = safe_open(path, "pt")
+    with reader as file:
+        common: dict[str, Tensor] = {name: file.get_tensor(name).float() for name in list(file.keys())}
+    decoder = {name: common.pop(name) for name in list(common) if name.startswith("decoder.")}
+    for side in "ab":
+        common |= {name.replace("decoder.", f"decoder_{side}.", 1): tensor for name, tensor in decoder.items()}
+    for net in (state.net, state.average):
+        _fill(net, net.state_dict() | common, path)
 
 
 def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:

@@ -1,0 +1,105 @@
+"""The base that a training begins with: what is in it, what stays as it is, and that it can be left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+import clearswap
+from clearswap.core.modern import ModernNet
+from clearswap.core.network import PRESETS
+from clearswap.core.train_step import start_training
+from clearswap.training import checkpoint
+from clearswap.training.device import used_device
+from clearswap.training.loop import TrainConfig
+from makers import Ran, left_behind
+
+ONE = TrainConfig(iterations=1, batch=2)
+WITH_BASE = TrainConfig(iterations=3, batch=2, base=True)
+
+
+def common_of(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What a training with a base leaves alone."""
+    return {name: value for name, value in net.state_dict().items() if name.startswith(("encoder.", "mask."))}
+
+
+def test_the_base_is_small_finite_and_says_what_it_was_made_from() -> None:
+    path = checkpoint.base_of("lite")
+    assert path is not None
+    assert path.stat().st_size <= 6e6
+    with safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["clearswap-base"])
+        names = list(file.keys())
+        assert all(bool(file.get_tensor(name).isfinite().all()) for name in names)
+    assert {name.split(".")[0] for name in names} == {"encoder", "common", "mask", "decoder"}  # and nobody's code
+    assert said["preset"] == "lite"
+    assert len(set(said["seeds"])) == said["people"]
+
+
+def test_what_the_base_sees_stays_and_what_draws_is_learned(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    sets = faces_small_a, faces_small_b
+    clearswap.train(*sets, tmp_path / "model", training=WITH_BASE, on_progress=lambda p: notes.append(p.note))
+    assert "beginning with a base that has seen many people who never lived" in notes
+    config, net = checkpoint.load_network(tmp_path / "model", used_device())
+    assert config.base
+    fresh = start_training(config, 0, used_device())
+    checkpoint.begin_with_base(fresh)
+    assert isinstance(net, ModernNet)
+    assert all(torch.equal(value, common_of(fresh.net)[name]) for name, value in common_of(net).items())
+    for part in ("common", "decoder_a", "decoder_b"):
+        pairs = zip(getattr(net, part).parameters(), getattr(fresh.net, part).parameters(), strict=True)
+        assert all(not torch.equal(one, other) for one, other in pairs)
+    again = start_training(config, 1, used_device())  # goes on with what was learned, the optimiser's memory included
+    checkpoint.resume(tmp_path / "model", again)
+    assert all(again.optimizer.state[p] for p in again.net.parameters() if p.requires_grad)
+
+
+def test_a_training_that_is_not_asked_to_begins_with_nothing(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
+    clearswap.train(faces_small_a, faces_small_b, tmp_path, training=ONE)
+    config, net = checkpoint.load_network(tmp_path, used_device())
+    assert not config.base
+    seen = start_training(PRESETS["lite"], 0, used_device())
+    checkpoint.begin_with_base(seen)
+    assert not any(torch.equal(value, common_of(seen.net)[name]) for name, value in common_of(net).items())
+
+
+def test_with_a_base_a_training_is_further_after_a_few_steps(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
+    held = {}
+    for base in (True, False):
+        training = TrainConfig(iterations=60, batch=4, base=base)
+        done = clearswap.train(faces_small_a, faces_small_b, tmp_path / str(base), training=training)
+        held[base] = done.held_a + done.held_b
+    assert held[True] < 0.8 * held[False]
+
+
+def test_a_model_that_begins_with_one_that_had_a_base_has_it_too(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
+    clearswap.train(faces_small_a, faces_small_b, tmp_path / "first", training=WITH_BASE)
+    clearswap.train(faces_small_a, faces_small_b, tmp_path / "second", init_from=tmp_path / "first", training=ONE)
+    first, second = (checkpoint.load_network(tmp_path / name, used_device()) for name in ("first", "second"))
+    assert second[0].base
+    assert all(torch.equal(value, common_of(first[1])[name]) for name, value in common_of(second[1]).items())
+
+
+def test_what_cannot_begin_with_a_base_says_so(
+    model: Path, faces_small_a: Path, faces_small_b: Path, tmp_path: Path, cli: Callable[..., Ran]
+) -> None:
+    ask = ("train", faces_small_a, faces_small_b, "--iterations", "1", "--base", "-o")
+    assert "There is no base for hd, only for lite" in cli(*ask, tmp_path / "new", "--preset", "hd").sentence()
+    assert (
+        "with another model or with the base, not with both" in cli(*ask, tmp_path / "new", "--from", model).sentence()
+    )
+    assert f"{model} began without a base" in cli(*ask, model).sentence()
+    assert left_behind(tmp_path) == []
