@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors import safe_open
 
 import clearswap
+from clearswap.core.expression import COEFFICIENTS, MEASURES
 from clearswap.core.modern import ModernNet
 from clearswap.core.network import PRESETS
 from clearswap.core.train_step import start_training
@@ -81,6 +84,27 @@ def test_with_a_base_a_training_is_further_after_a_few_steps(
         done = clearswap.train(faces_small_a, faces_small_b, tmp_path / str(base), training=training)
         held[base] = done.held_a + done.held_b
     assert held[True] < 0.8 * held[False]
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_with_a_base_jaw_lips_lids_and_gaze_go_beyond_what_was_shown_and_nothing_else(base: bool) -> None:
+    state = start_training(replace(PRESETS["lite"], base=base), 0, used_device())
+    if base:
+        checkpoint.begin_with_base(state)
+    net = state.net.eval()
+    assert isinstance(net, ModernNet)
+    net.shown_a.learn(0.1 * torch.rand(50, MEASURES, generator=torch.Generator().manual_seed(1)))
+    face = torch.full((1, 3, 192, 192), 0.5)
+
+    def drawn(**numbers: float) -> torch.Tensor:
+        expression = torch.full((1, MEASURES), 0.2)  # beyond the range
+        for name, number in numbers.items():
+            expression[0, COEFFICIENTS.index(name)] = number
+        with torch.inference_mode():
+            return net(face, expression, "b", "a").patch
+
+    for name, free in (("jawOpen", True), ("eyeLookInLeft", True), ("browDownLeft", False), ("mouthPressLeft", False)):
+        assert torch.equal(drawn(), drawn(**{name: 3.0})) != (free and base), name
 
 
 def test_a_model_that_begins_with_one_that_had_a_base_has_it_too(

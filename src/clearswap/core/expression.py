@@ -38,6 +38,11 @@ _EYES = ((33, 133, 468), (362, 263, 473))  # corners from left to right in the p
 MEASURES = len(COEFFICIENTS) + len(_LIPS) + len(_LIDS) + 4  # gaze across and down, how far the head turns and nods
 _COEFFICIENT, LENGTH, _GAZE, _POSE = 4.0, 50.0, 10.0, 8.0  # factors that give each number a spread of about 0.5
 
+# Which numbers say what a face does, whoever's it is: those of jaw, lips, lids and gaze. The others, of brows and
+# squints above all, also say how it is made: of two people at rest, one reads as frowning.
+WHOEVER = [n == "jawOpen" or n.startswith("eyeLook") for n in COEFFICIENTS]
+WHOEVER += [True] * (MEASURES - len(COEFFICIENTS) - 2) + [False] * 2
+
 
 def read_expression(landmarks: Points, coefficients: Coefficients) -> Expressions:
     """The expression (MEASURES,) of a face with upright `landmarks` (478, 2) of any scale, and its coefficients."""
