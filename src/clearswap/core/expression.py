@@ -40,8 +40,7 @@ _COEFFICIENT, LENGTH, _GAZE, _POSE = 4.0, 50.0, 10.0, 8.0  # factors that give e
 
 # Which numbers say what a face does, whoever's it is: those of jaw, lips, lids and gaze. The others, of brows and
 # squints above all, also say how it is made: of two people at rest, one reads as frowning.
-WHOEVER = [n == "jawOpen" or n.startswith("eyeLook") for n in COEFFICIENTS]
-WHOEVER += [True] * (MEASURES - len(COEFFICIENTS) - 2) + [False] * 2
+WHOEVER = [name == "jawOpen" or name.startswith("eyeLook") for name in COEFFICIENTS] + [True] * 7 + [False] * 2
 
 
 def read_expression(landmarks: Points, coefficients: Coefficients) -> Expressions:
