@@ -4,7 +4,7 @@
 # make bench-quick: run every benchmark with small sizes, to see that it works (about 4 minutes)
 # make gpu: what a GPU gives: the speed and memory of all presets, and ten minutes of `hd` on the demo's pair, measured
 # make docs: build the documentation into site/; a warning is an error
-# make people: render the data set of synthetic people (outside this folder; about 40 minutes on 2 cores)
+# make people: render the data set of synthetic people (outside this folder; about 50 minutes on 2 cores)
 # make cast: render the cast that bases are made from (outside this folder; about an hour on 2 cores)
 # make base: render the cast, and train the base of `lite` that comes with Clearswap (about two hours on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)

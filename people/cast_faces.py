@@ -8,7 +8,7 @@ from demo_gl import Light
 from demo_head import Array
 from demo_people import Moment
 from demo_props import Grip
-from demo_track import SOUNDS
+from demo_track import SOUNDS, both_sides
 
 # The face shapes in ARKit's order; the labels hold their weights. "*" in the acted faces stands for both sides.
 SHAPES = (
@@ -37,7 +37,6 @@ ACTED: tuple[dict[str, float], ...] = (
     {"mouthRollLower": 0.8, "mouthRollUpper": 0.7, "mouthPress*": 0.4}, {"jawOpen": 1.0},
     {"jawOpen": 0.5, "tongueOut": 1.0}, {"mouthFunnel": 0.9, "jawOpen": 0.3},
 )  # fmt: skip
-_AROUND_EYES = ("brow", "eye", "noseSneer", "cheekSquint")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ MOST = 1.4  # of brows and lips: 1 reads as less than what real people do (READM
 
 def _add(weights: dict[str, float], name: str, amount: float) -> None:
     most = MOST if name.startswith(("brow", "mouth")) else 1.0
-    for full in [name.replace("*", side) for side in ("Left", "Right")] if "*" in name else [name]:
+    for full in both_sides(name):
         weights[full] = min(most, weights.get(full, 0.0) + amount)
 
 

@@ -245,7 +245,7 @@ def lattice(rows: int, columns: int) -> Ints:
     return (first + np.array([0, columns, 1, 1, columns, columns + 1])).reshape(-1, 3)
 
 
-def _grid(rows: int, columns: int) -> tuple[Array, Ints]:
+def sphere(rows: int, columns: int) -> tuple[Array, Ints]:
     """A unit sphere: directions (rows * columns, 3), pole at +z, and its triangles."""
     polar, around = np.meshgrid(np.linspace(0, np.pi, rows), np.linspace(0, 2 * np.pi, columns), indexing="ij")
     ways = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1)
@@ -254,7 +254,7 @@ def _grid(rows: int, columns: int) -> tuple[Array, Ints]:
 
 def eyeball(rows: int = 40, columns: int = 49) -> tuple[Array, Ints, Array]:
     """Points of a unit eyeball with its bulging cornea, triangles, and directions (the shader paints by them)."""
-    ways, triangles = _grid(rows, columns)
+    ways, triangles = sphere(rows, columns)
     angle = np.arccos(np.clip(ways[:, 2], -1, 1))
     bulge = 0.05 * np.clip(1 - (angle / 0.55) ** 2, 0, 1)
     return ways * (1 + bulge)[:, None], triangles, ways
@@ -266,7 +266,7 @@ def teeth(upper: bool) -> tuple[Array, Ints, Array]:
     heights = np.array([0.115, 0.098, 0.112, 0.092, 0.085, 0.08]) * (1.0 if upper else 0.9)
     curve, arc = _arch(0.285, 0.93, 1.462) if upper else _arch(0.258, 0.93, 1.42)
     edge, up = (6.542, 1.0) if upper else (6.552, -1.0)
-    ways, one = _grid(13, 17)
+    ways, one = sphere(13, 17)
     box = ways / (np.abs(ways) ** 5).sum(1, keepdims=True) ** 0.2  # a cube with round edges
     parts, faces, kind = [], [], []
     for side in (-1, 1):

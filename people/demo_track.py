@@ -32,6 +32,11 @@ SOUNDS: dict[str, tuple[dict[str, float], tuple[float, float]]] = {
 LOUD = {"a": 1.0, "e": 0.85, "i": 0.7, "o": 0.9, "u": 0.65, "l": 0.55, "m": 0.3, "f": 0.12, "-": 0.0}
 
 
+def both_sides(name: str) -> list[str]:
+    """The face shapes that a name with ``*`` in place of the side stands for."""
+    return [name.replace("*", side) for side in ("Left", "Right")] if "*" in name else [name]
+
+
 @dataclass(frozen=True)
 class Track:
     """What drives a head: every array's first axis is frames."""
@@ -174,18 +179,15 @@ def calm_track(count: int, seed: int, reach: tuple[float, float, float]) -> Trac
 def acting_track(count: int, seed: int, reach: tuple[float, float, float], acted: Sequence[dict[str, float]]) -> Track:
     """A talker who acts one after the other of the ``acted`` faces, and looks to all sides."""
     track, rng = make_track(count, seed, reach), np.random.default_rng([seed, 1])
-    shapes, at = {name: 0.6 * weight for name, weight in track.shapes.items()}, 6
+    shapes = {name: 0.6 * weight for name, weight in track.shapes.items()}
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         shapes[name] = track.shapes[name]
     order = rng.permutation(len(acted))
-    for number in range(count):
-        if at > count - 8:
-            break
+    for number, at in enumerate(range(6, count - 7, 16)):
         for star, amount in acted[order[number % len(acted)]].items():
             keys = [(0, 0.0), (at, 0.0), (at + 4, amount), (at + 11, amount), (at + 15, 0.0), (count, 0.0)]
-            for name in [star.replace("*", side) for side in ("Left", "Right")] if "*" in star else [star]:
+            for name in both_sides(star):
                 shapes[name] = np.maximum(shapes.get(name, np.zeros(count)), _glide(count, keys))
-        at += 16
     gaze = np.stack([_saccades(count, rng, 28.0), _saccades(count, rng, 14.0)], 1)
     return replace(track, shapes=shapes, gaze=gaze)
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from cast_faces import SHAPES, Shown, shown_frame
 from cast_people import Made, made_person
 from demo_gl import Mesh, Renderer, vertices
-from demo_head import Array, lattice
+from demo_head import Array, sphere
 from demo_labels import Labels, landmark_table
 from demo_people import Cloth, Person
 from demo_props import Hand, glasses
@@ -82,17 +82,16 @@ def cap_mesh(person: Person, colour: tuple[float, float, float], height: float) 
 
 def foam(at: Array, size: float = 0.28) -> Mesh:
     """A microphone's foam ball and its stem, before the mouth."""
-    polar, around = np.meshgrid(np.linspace(0, np.pi, 25), np.linspace(0, 2 * np.pi, 33), indexing="ij")
-    ways = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1).reshape(-1, 3)
+    ways, triangles = sphere(25, 33)
+    ways = ways[:, [0, 2, 1]]  # its poles up and down
     ball = np.where(ways[:, 1:2] < -0.92, ways * [0.25, 6.0, 0.25], ways) * size + at
-    return Mesh("hand", vertices(ball, ways, ball, 0.8), lattice(25, 33), ((0.05, 0.05, 0.055), (0.1, 0.1, 0.1)))
+    return Mesh("hand", vertices(ball, ways, ball, 0.8), triangles, ((0.05, 0.05, 0.055), (0.1, 0.1, 0.1)))
 
 
 class Sitting:
     """One person of the cast, frame by frame."""
 
-    def __init__(self, made: Made, frames: int) -> None:
-        self.made, self.frames = made, frames
+    def __init__(self, made: Made) -> None:
         self.rng = np.random.default_rng([11, made.seed])
         self.person = Person(str(made.seed), made.shape, made.look, made.seed, face_top=8.6, every=3)
         self.labels = Labels(renderer())
@@ -170,7 +169,7 @@ def render(seed: int, frames: int, out: Path) -> str:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     made = made_person(seed)
-    sitting = Sitting(made, frames)
+    sitting = Sitting(made)
     for number in range(frames):
         picture = sitting.frame(number)
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(sitting.rng.integers(60, 97))]
@@ -192,9 +191,10 @@ def sheet(path: Path, people: range, columns: int = 8) -> None:
     """One picture with a frame or more of each person."""
     shown = []
     for seed in people:
-        sitting = Sitting(made_person(seed), 4)
+        made = made_person(seed)
+        sitting = Sitting(made)
         shown.append(np.vstack([sitting.frame(number) for number in range(2)]))
-        print(seed, made_person(seed).look.hair_style, flush=True)
+        print(seed, made.look.hair_style, flush=True)
     shown += [np.zeros_like(shown[0])] * (-len(shown) % columns)
     rows = [np.hstack(shown[i : i + columns]) for i in range(0, len(shown), columns)]
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))

@@ -65,7 +65,8 @@ def test_what_the_base_sees_stays_and_what_draws_is_learned(based: Path) -> None
     config, net = checkpoint.load_network(based, used_device())
     assert config.base
     fresh = with_base()
-    assert all(torch.equal(value, common_of(fresh)[name]) for name, value in common_of(net).items())
+    seen = common_of(fresh)
+    assert all(torch.equal(value, seen[name]) for name, value in common_of(net).items())
     assert isinstance(net, ModernNet)
     for part in ("common", "decoder_a", "decoder_b"):
         pairs = zip(getattr(net, part).parameters(), getattr(fresh, part).parameters(), strict=True)
@@ -78,7 +79,8 @@ def test_what_the_base_sees_stays_and_what_draws_is_learned(based: Path) -> None
 def test_a_training_that_is_not_asked_to_begins_with_nothing(model: Path) -> None:
     config, net = checkpoint.load_network(model, used_device())
     assert not config.base
-    assert not any(torch.equal(value, common_of(with_base())[name]) for name, value in common_of(net).items())
+    seen = common_of(with_base())
+    assert not any(torch.equal(value, seen[name]) for name, value in common_of(net).items())
 
 
 def test_with_a_base_a_training_is_further_after_a_few_steps(
@@ -116,8 +118,8 @@ def test_a_model_that_begins_with_one_that_had_a_base_has_it_too(
     clearswap.train(faces_small_a, faces_small_b, tmp_path, init_from=based, training=ONE)
     config, net = checkpoint.load_network(tmp_path, used_device())
     assert config.base
-    _, first = checkpoint.load_network(based, used_device())
-    assert all(torch.equal(value, common_of(first)[name]) for name, value in common_of(net).items())
+    seen = common_of(checkpoint.load_network(based, used_device())[1])
+    assert all(torch.equal(value, seen[name]) for name, value in common_of(net).items())
 
 
 def test_what_cannot_begin_with_a_base_says_so(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,17 +33,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clearswap.core.align import align, face_matrix, transform
-from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, occlude, relight, sample_random
+from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, sample_random
 from clearswap.core.expression import MEASURES, mirrored
-from clearswap.core.mask import hull, only_face
-from clearswap.core.modern import ModernNet, Residual, build, to_device
+from clearswap.core.mask import hull
+from clearswap.core.modern import ModernNet, Residual, Told, build, to_device
 from clearswap.core.network import PRESETS, Drawn, ModelConfig
-from clearswap.core.train_step import Batch, FaceData, Told, person_losses
+from clearswap.core.train_step import Batch, FaceData, person_losses, relight_and_occlude, update_average
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.media.files import atomic_file, read_picture
 from clearswap.training import device
-from clearswap.training.dataset import pixel_weights
+from clearswap.training.dataset import face_bytes
 
+CAST = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clearswap-cast"  # as people/render_cast.py
 STORED = 256  # side of the cast's pictures
 CODE = 64  # numbers that make a person
 FINISH = 0.3  # share of the training in which the learning rate falls
@@ -70,9 +72,8 @@ def load_person(folder: Path, config: ModelConfig) -> FaceData:
         matrix = face_matrix(points, STORED)
         square, mask = align(picture, matrix, STORED), cv2.warpAffine(free[number], matrix, (STORED, STORED))
         points = transform(points, matrix)
-        inside = hull(points, STORED)
-        weights = np.where((inside > 0) & (mask < 128), 0, pixel_weights(points, STORED, config))
-        faces.append(np.dstack([only_face(square, points), weights.astype(np.uint8), np.minimum(inside, mask)]))
+        around = np.bitwise_not(hull(points, STORED))  # of it the labels say nothing that counts
+        faces.append(face_bytes(square, points, config, np.maximum(mask, around)))
         expressions.append(reader(points))
     seen = np.stack(expressions)
     stacked = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous()
@@ -157,10 +158,7 @@ def draw_batch(
     inputs, targets = augment(pictures, draws, config, augmentation)
     small = targets[:, :3, ::2, ::2]
     gain = mix_light(small, small.roll(1, 0), draws, augmentation)
-    relight(inputs, gain)
-    relight(targets, gain)
-    free = occlude(inputs, draws.occluders, draws.occluded < augmentation.occlude)
-    targets[:, 4:].mul_(F.interpolate(free, targets.shape[-2:], mode="bilinear", align_corners=False))
+    relight_and_occlude(inputs, targets, gain, draws, augmentation)
     said = faces.data.expressions[chosen, (draws.mirror < augmentation.mirror).long()]
     wrong = draws.told < augmentation.mix_expressions
     told = Told(torch.where(wrong, said.roll(1, 0), said), draws.noise, (draws.forget >= config.forget).to(inputs))
@@ -211,12 +209,7 @@ def pretrain(given: argparse.Namespace, cast: dict[int, FaceData], config: Model
         optimizer.zero_grad()
         (l1 + extra + 1e-4 * net.codes.weight.square().mean()).backward()
         optimizer.step()
-        follow = 1 - min(0.999, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for kept, new in zip(average.parameters(), net.parameters(), strict=True):
-                kept.lerp_(new, follow)
-            for kept, new in zip(average.buffers(), net.buffers(), strict=True):
-                kept.copy_(new)
+        update_average(average, net, 1 - min(0.999, (1 + step) / (10 + step)))
         smooth += (float(l1.detach()) - smooth) * max(0.01, 1 / (step + 1))
         step += 1
         if step % 250 == 0 or share >= 1:
@@ -243,7 +236,7 @@ def main() -> None:
     """The command line; see the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, help="the file to write")
-    parser.add_argument("--cast", type=Path, default=Path.home() / ".cache/clearswap-cast")
+    parser.add_argument("--cast", type=Path, default=CAST)
     parser.add_argument("--people", type=int, default=10_000, help="at most so many of the cast")
     parser.add_argument("--preset", default="lite", choices=["lite", "hd", "xl"])
     parser.add_argument("--batch", type=int, default=32)

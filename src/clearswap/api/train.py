@@ -164,8 +164,8 @@ def _choose_config(folder: Path, origin: Path | None, training: TrainConfig, wor
         config = PRESETS[training.preset or known.preset]
         if origin is not None:
             checkpoint.require_alike(origin, config)
-        if origin is not None and training.base:
-            raise OptionError("A model begins with another model or with the base, not with both; leave one out.")
+            if training.base:
+                raise OptionError("A model begins with another model or with the base, not with both; leave one out.")
         config = replace(config, base=training.base or known.base)
         if config.base and checkpoint.base_of(config.preset) is None:
             raise OptionError(f"There is no base for {config.preset}, only for lite; train without one.")

@@ -116,7 +116,7 @@ def train_step(
     def work() -> Tensor:
         batches = draw_batches(state, data, augmentation, size, share(size))
         losses = learn(state, reconstruct, batches, bfloat16=bfloat16)
-        update_average(state)
+        update_average(state.average, state.net, state.pace.follow)
         return losses
 
     losses = run(size, work)
@@ -158,14 +158,21 @@ def draw_batches(
         both = [targets[:, :3, ::2, ::2] for _, _, targets, _ in augmented]  # light is coarse
         gains = [mix_light(both[i], both[1 - i], augmented[i][0], augmentation) for i in (0, 1)]
         for (draws, inputs, targets, _), gain in zip(augmented, gains, strict=True):
-            relight(inputs, gain)
-            relight(targets, gain)
-            free = occlude(inputs, draws.occluders, draws.occluded < augmentation.occlude)
-            targets[:, 4:].mul_(F.interpolate(free, targets.shape[-2:], mode="bilinear", align_corners=False))
+            relight_and_occlude(inputs, targets, gain, draws, augmentation)
     return [
         Batch(inputs, targets, own, Told(expression, draws.noise, (draws.forget >= model.forget).to(inputs)))
         for (draws, inputs, targets, own), expression in zip(augmented, said, strict=True)
     ]
+
+
+def relight_and_occlude(
+    inputs: Tensor, targets: Tensor, gain: Tensor, draws: RandomDraws, augmentation: AugmentConfig
+) -> None:
+    """Put a batch of faces into another light, and hold things before some; their masks say where. All in place."""
+    relight(inputs, gain)
+    relight(targets, gain)
+    free = occlude(inputs, draws.occluders, draws.occluded < augmentation.occlude)
+    targets[:, 4:].mul_(F.interpolate(free, targets.shape[-2:], mode="bilinear", align_corners=False))
 
 
 def mix_expressions(
@@ -200,9 +207,9 @@ def person_losses(drawn: Drawn, batch: Batch, model: ModelConfig) -> tuple[Tenso
 
 
 @torch.no_grad()
-def update_average(state: TrainingState) -> None:
+def update_average(average: nn.Module, net: nn.Module, follow: Tensor | float) -> None:
     """Move the averaged network a little towards the trained one: single steps jitter, a mean of some 500 does not."""
-    for kept, new in zip(state.average.parameters(), state.net.parameters(), strict=True):
-        kept.lerp_(new, state.pace.follow)
-    for kept, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
+    for kept, new in zip(average.parameters(), net.parameters(), strict=True):
+        kept.lerp_(new, follow)
+    for kept, new in zip(average.buffers(), net.buffers(), strict=True):
         kept.copy_(new)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
     from clearswap.core.train_step import TrainingState
 
 FILE = "model.safetensors"
+_COMMON = ("encoder", "common", "mask")  # parts of a network that know nobody in particular
 BASES = Path(__file__).parent / "bases"  # what comes with Clearswap, by preset
 FORMAT = 4
 _CLASSIC_FORMAT = 3  # since when `classic` is what it is
@@ -146,9 +147,9 @@ def write_errors() -> Generator[None]:
 def resume(folder: Path, state: TrainingState) -> None:
     """Fill `state` with what was saved in `folder`. Raises `ModelError`."""
     _, counters = read_about(folder)
-    _fill(state.net, _read(folder, "network."), folder)
-    _fill(state.average, _read(folder, "average."), folder)
-    saved = _read(folder, "optimizer.")
+    _fill(state.net, _read(folder / FILE, "network."), folder / FILE)
+    _fill(state.average, _read(folder / FILE, "average."), folder / FILE)
+    saved = _read(folder / FILE, "optimizer.")
     for name, parameter in state.net.named_parameters():
         kept: dict[str, Tensor] = {}
         for key, value in saved.items():
@@ -159,7 +160,7 @@ def resume(folder: Path, state: TrainingState) -> None:
             alike = value.clone().to(parameter.device) if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
             kept[key.removeprefix(f"{name}.")] = alike
         state.optimizer.state[parameter] = kept
-    numbers = _read(folder, "generator")[""]
+    numbers = _read(folder / FILE, "generator")[""]
     if len(numbers) == len(state.generator.get_state()):  # else it was saved on another kind of device
         state.generator.set_state(numbers)
     state.counters = counters
@@ -168,7 +169,8 @@ def resume(folder: Path, state: TrainingState) -> None:
 
 def read_persons(folder: Path) -> dict[str, Tensor]:
     """The persons of the model in `folder` by side: embeddings (128,), as far as they could be told."""
-    return {side: person.clone() for side, person in _read(folder, "person.").items()}  # or the file stays mapped
+    persons = _read(folder / FILE, "person.")
+    return {side: person.clone() for side, person in persons.items()}  # or the file stays mapped
 
 
 def require_alike(folder: Path, config: ModelConfig) -> None:
@@ -191,15 +193,14 @@ def base_of(preset: str) -> Path | None:
 
 def begin_with_base(state: TrainingState) -> None:
     """Let a new model begin with the base of its preset; both persons get its decoder. Raises `ModelError`."""
-    path = BASES / f"{state.config.preset}.safetensors"
-    reader: Any = safe_open(path, "pt")
-    with reader as file:
-        common: dict[str, Tensor] = {name: file.get_tensor(name).float() for name in list(file.keys())}
-    decoder = {name: common.pop(name) for name in list(common) if name.startswith("decoder.")}
-    for side in "ab":
-        common |= {name.replace("decoder.", f"decoder_{side}.", 1): tensor for name, tensor in decoder.items()}
+    path = base_of(state.config.preset)
+    if path is None:
+        raise ModelError(f"There is no base for {state.config.preset}.")
+    common = {f"{part}.{n}": tensor for part in _COMMON for n, tensor in _read(path, f"{part}.").items()}
+    decoder = _read(path, "decoder.")
+    common |= {f"decoder_{side}.{n}": tensor for side in "ab" for n, tensor in decoder.items()}
     for net in (state.net, state.average):
-        _fill(net, net.state_dict() | common, path)
+        _fill(net, net.state_dict() | common, path)  # from half precision
 
 
 def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
@@ -210,8 +211,8 @@ def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
     the model of two others. Raises `ModelError` when the networks differ (see `require_alike`).
     """
     known = read_persons(folder)
-    average = _read(folder, "average.")
-    taken = {n: tensor for n, tensor in average.items() if n.startswith(("encoder.", "common.", "mask."))}
+    average = _read(folder / FILE, "average.")
+    taken = {n: tensor for n, tensor in average.items() if n.split(".")[0] in _COMMON}
     kept: list[str] = []
     for side, person in state.persons.items():
         distances = {other: float((person - embedding).square().sum().sqrt()) for other, embedding in known.items()}
@@ -223,23 +224,23 @@ def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
             taken |= {n.replace(old, new, 1): tensor for n, tensor in average.items() if n.startswith(old)}
         kept.append(side)
     for net in (state.net, state.average):
-        _fill(net, net.state_dict() | taken, folder)
+        _fill(net, net.state_dict() | taken, folder / FILE)
     return kept
 
 
-def _read(folder: Path, start: str) -> dict[str, Tensor]:
+def _read(path: Path, start: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `start`, without it."""
-    reader: Any = safe_open(folder / FILE, "pt")  # maps the file: only what is asked for is read
+    reader: Any = safe_open(path, "pt")  # maps the file: only what is asked for is read
     with reader as file:
         names: list[str] = list(file.keys())
         return {name.removeprefix(start): file.get_tensor(name) for name in names if name.startswith(start)}
 
 
-def _fill(net: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+def _fill(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"{folder / FILE} does not fit its own description; restore a copy or train anew.") from error
+        raise ModelError(f"{path} does not fit its own description; restore a copy or train anew.") from error
 
 
 # --- what converts ---------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def load_network(folder: Path, device: torch.device) -> tuple[ModelConfig, SwapN
     """The network that converts, without what only training needs. Raises `ModelError`."""
     config, _ = read_about(folder)
     net = build(config)
-    _fill(net, _read(folder, "average."), folder)
+    _fill(net, _read(folder / FILE, "average."), folder / FILE)
     net.eval()
     return config, to_device(net, device)
 
@@ -267,7 +268,7 @@ def fingerprint(folder: Path) -> str:
 def _digest(folder: Path, _size: int, _time: int) -> str:
     """Cached by size and time of change; 0.03 s for `lite`."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(_read(folder, "average.").items()):
+    for name, tensor in sorted(_read(folder / FILE, "average.").items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

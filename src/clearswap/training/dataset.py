@@ -102,13 +102,23 @@ def stored_side(model: ModelConfig) -> int:
 def _as_bytes(
     record: FaceRecord, picture: Frame, model: ModelConfig, free: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """One face, its weights and its mask (R, R, 5). Of what is not `free` (R, R), only that is learned."""
+    """One face of a set, as `face_bytes` has it, as large as the network wants it."""
     side = stored_side(model)
     scale = side / len(picture)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.asarray(cv2.resize(picture, (side, side), interpolation=interpolation), np.uint8)
-    landmarks = record.aligned_landmarks() * np.float32(scale)
-    shown = only_face(small, landmarks) if model.only_face else small
+    return face_bytes(small, record.aligned_landmarks() * np.float32(scale), model, free)
+
+
+def face_bytes(
+    square: Frame, landmarks: Points, model: ModelConfig, free: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """An aligned face (R, R, 3) with `landmarks` in its pixels, its weights and its mask: (R, R, 5).
+
+    Of what is not `free` (R, R), only that is learned.
+    """
+    side = len(square)
+    shown = only_face(square, landmarks) if model.only_face else square
     weights = pixel_weights(landmarks, side, model)
     area = hull(landmarks, side)
     if free is not None:

@@ -54,8 +54,8 @@ class TrainConfig:
             model is kept as a snapshot. Leave it out to go on from there later.
         hold_out: Share of each face set, at the end of each clip, that is never trained on but measures how far
             training is; 0.1 when left out. A model that is there already keeps its own.
-        base: Begin a new model with the base that comes with Clearswap, where there is one for its preset: a network
-            that has seen many people who never lived. It is there after seconds where others take minutes.
+        base: Begin a new model with the base that comes with Clearswap for `lite`, a network that has seen many people
+            who never lived. It is there after seconds where others take minutes.
         until_flat: Stop when that error has flattened: when the last third of the training, and two minutes at
             least, brought less than one per cent.
         finish: Share of the minutes or iterations, at their end, in which what was learned is refined: the learning
