@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clearswap.core.expression import MEASURES
+from clearswap.core.expression import COEFFICIENTS, MEASURES
 from clearswap.core.losses import dissimilarity, weighted_l1
 from clearswap.core.modern import LatentNorm, ModernNet, ReconstructBoth, Residual, Shown, Told, build, map_sides
 from clearswap.core.network import PRESETS, Drawn, ModelConfig, Side, classic_decoder, classic_encoder
@@ -146,7 +146,7 @@ def test_who_is_seen_chooses_the_norm_and_who_is_drawn_the_decoder() -> None:
         pairs: list[tuple[Side, LatentNorm]] = [("a", net.norm_a), ("b", net.norm_b)]
         for seen, norm in pairs:
             for drawn in SIDES:
-                said = expression if seen == drawn else net.shown(drawn)(expression)
+                said = expression if seen == drawn else net.translated(expression, seen, drawn)
                 folded = net.common(torch.cat([said, norm(read[:, MEASURES:])], 1))
                 assert torch.equal(net(faces, expression, seen, drawn).patch, net.decoder(drawn)(folded))
             mask = F.interpolate(net.mask(maps), (config.size, config.size), mode="bilinear")
@@ -162,7 +162,7 @@ def test_nobody_is_asked_for_what_their_footage_never_showed() -> None:
     few = torch.randn(3, MEASURES, generator=generator)
     footage = 0.5 + torch.rand(200, 3, generator=generator) @ few  # three things, in any mixture
     shown = Shown()
-    shown.learn(footage)
+    shown.learn(footage[:, None].expand(-1, 2, -1))
     usual = footage[((footage > shown.low) & (footage < shown.high)).all(1)][:5]
     assert torch.allclose(shown(usual), usual, atol=1e-4)
     foreign = shown(10 * torch.randn(50, MEASURES, generator=generator))
@@ -173,11 +173,31 @@ def test_nobody_is_asked_for_what_their_footage_never_showed() -> None:
     config = PRESETS["lite"]
     net, faces = build(config).eval(), torch.rand(1, 3, config.size, config.size)
     assert isinstance(net, ModernNet)
-    net.shown_b.learn(footage)
+    net.shown_b.learn(footage[:, None].expand(-1, 2, -1))
     with torch.inference_mode():
         asked, other = torch.full((1, MEASURES), 9.0), torch.full((1, MEASURES), 90.0)
         assert torch.allclose(net(faces, asked, "a", "b").patch, net(faces, other, "a", "b").patch, atol=1e-5)
         assert not torch.allclose(net(faces, asked, "b", "b").patch, net(faces, other, "b", "b").patch, atol=1e-3)
+
+
+def test_who_frowns_by_nature_does_not_make_the_other_frown() -> None:
+    brow, smile, jaw = (COEFFICIENTS.index(name) for name in ("browDownLeft", "mouthSmileLeft", "jawOpen"))
+    acting = torch.zeros(100, 2, MEASURES)
+    acting[60:, :, [brow, smile, jaw]] = 2.0  # they do nothing in most frames
+    frowning, smiling = acting.clone(), acting.clone()
+    frowning[..., brow] += 1.5
+    smiling[..., smile] += 3.0  # nobody's mouth is made so: this one always smiles
+    net = build(PRESETS["lite"].with_base())
+    assert isinstance(net, ModernNet)
+    net.shown_a.learn(acting)
+    net.shown_b.learn(frowning)
+    assert torch.allclose(net.translated(frowning[:, 0], "b", "a"), acting[:, 0])
+    assert torch.allclose(net.translated(acting[:, 0], "a", "b"), frowning[:, 0])
+    net.shown_b.learn(smiling)
+    smiles = net.translated(smiling[:, 0], "b", "a")
+    assert (smiles[:, smile] >= 2).all()
+    smiles[:, smile] = acting[:, 0, smile]
+    assert torch.allclose(smiles, acting[:, 0])
 
 
 def test_a_face_that_is_forgotten_is_drawn_by_its_expression_alone() -> None:

@@ -353,5 +353,5 @@ def test_of_models_of_before_classic_is_read_and_the_others_are_refused_in_a_sen
         (tmp_path / preset).mkdir()
         save_file({"x": torch.zeros(1)}, tmp_path / preset / checkpoint.FILE, {"clearswap": json.dumps(about)})
     assert checkpoint.read_about(tmp_path / "classic")[0].seen == 64
-    with pytest.raises(clearswap.ModelError, match="is of format 3, this Clearswap reads 4; train the model anew"):
+    with pytest.raises(clearswap.ModelError, match="is of format 3, this Clearswap reads 5; train the model anew"):
         checkpoint.read_about(tmp_path / "lite")

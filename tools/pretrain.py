@@ -36,7 +36,7 @@ from clearswap.core.align import align, face_matrix, transform
 from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, sample_random
 from clearswap.core.expression import MEASURES, mirrored
 from clearswap.core.mask import hull
-from clearswap.core.modern import ModernNet, Residual, Told, build, to_device
+from clearswap.core.modern import ModernNet, Residual, Told, adapted, build, to_device
 from clearswap.core.network import PRESETS, Drawn, ModelConfig
 from clearswap.core.train_step import Batch, FaceData, person_losses, relight_and_occlude, update_average
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
@@ -105,8 +105,8 @@ class Everybody(nn.Module):
         first = net.common[0]
         assert isinstance(first, nn.Linear)
         self.begin = nn.Linear(CODE, first.out_features, bias=False)
-        widths = [layer.body[3].out_channels for layer in self.layers if isinstance(layer, Residual)]
-        self.change = nn.ModuleList(nn.Linear(CODE, 2 * int(width), bias=False) for width in widths)
+        widths = [layer.channels for layer in self.layers if isinstance(layer, Residual)]
+        self.change = nn.ModuleList(nn.Linear(CODE, 2 * width, bias=False) for width in widths)
         for layer in (self.begin, *self.change):
             nn.init.normal_(layer.weight, std=0.02)
 
@@ -115,14 +115,8 @@ class Everybody(nn.Module):
         read, maps = self.net.encoder(faces)
         latent = told.kept * self.net.norm_a(read[:, MEASURES:], told.noise)
         code = self.codes(who) - self.codes.weight.mean(0)
-        x, change = torch.cat([told.expression, latent], 1), iter(self.change)
-        for number, layer in enumerate(self.layers):
-            x = layer(x)
-            if number == 0:
-                x = x + self.begin(code)
-            if isinstance(layer, Residual):
-                scale, shift = next(change)(code)[..., None, None].chunk(2, 1)
-                x = x * (1 + scale) + shift
+        changes = [change(code)[..., None, None].chunk(2, 1) for change in self.change]
+        x = adapted(self.layers, torch.cat([told.expression, latent], 1), self.begin(code), changes)
         return Drawn(x, self.net.mask(maps), read[:, :MEASURES])
 
 

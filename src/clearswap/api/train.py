@@ -155,8 +155,8 @@ def _choose_config(folder: Path, origin: Path | None, training: TrainConfig, wor
                 f"{folder} was trained with {config.hold_out:g} of the faces held out, not {training.hold_out:g}; "
                 "leave the share to hold out away or choose another folder."
             )
-        if training.base and not config.base:
-            raise ModelError(f"{folder} began without a base; leave it out or choose another folder.")
+        if config.base and not training.base:
+            raise ModelError(f"{folder} began with a base; go on with it, or choose another folder.")
     else:
         if training.back_to is not None:
             raise ModelError(f"{folder} holds no model, so there is no snapshot to go back to; train one first.")
@@ -164,11 +164,9 @@ def _choose_config(folder: Path, origin: Path | None, training: TrainConfig, wor
         config = PRESETS[training.preset or known.preset]
         if origin is not None:
             checkpoint.require_alike(origin, config)
-            if training.base:
-                raise OptionError("A model begins with another model or with the base, not with both; leave one out.")
-        config = replace(config, base=training.base or known.base)
-        if config.base and checkpoint.base_of(config.preset) is None:
-            raise OptionError(f"There is no base for {config.preset}, only for lite; train without one.")
+        based = training.base and checkpoint.base_of(config.preset) is not None
+        if known.base if origin is not None else based:
+            config = config.with_base()
     if isinstance(training.batch, int):
         config = config.with_batch(training.batch)
     elif training.batch == "auto" and world.size > 1:
@@ -262,12 +260,12 @@ def _begin_new(job: Job, state: TrainingState, sets: dict[str, Path], origin: Pa
         state.persons = {side: torch.from_numpy(person) for side, person in looked.persons.items()}
     except FaceModelsMissing as error:
         job.on_progress(Progress("train", note=f"the face sets were not looked through: {error}"))
+    if state.config.base:
+        checkpoint.begin_with_base(state)
+        note = "beginning with a base that has seen many people who never lived"
     if origin is not None:
         kept = checkpoint.init_from(origin, state, SAME)
         note = f"beginning with what {origin} knows of faces" + (f" and of person {' and '.join(kept)}" if kept else "")
-    elif state.config.base:
-        checkpoint.begin_with_base(state)
-        note = "beginning with a base that has seen many people who never lived"
     checkpoint.save(job.folder, state)  # a place that cannot be written is found out now
     if looked is not None:
         looked.draw(job.folder / "poses.png")

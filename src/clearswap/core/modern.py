@@ -10,7 +10,7 @@ unfolded at the end. Letters in shapes are those of `network.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clearswap.core.expression import MEASURES, WHOEVER
+from clearswap.core.expression import COEFFICIENT, COEFFICIENTS, MEASURES, at_rest
 from clearswap.core.network import (
     Drawn,
     ModelConfig,
@@ -40,6 +40,7 @@ _DECODED = (64, 96, 96, 128, 160)  # channels of the decoder's maps, likewise
 _FINER = 24  # channels of maps that are larger than the encoder's
 _MOST_FOLDED = 6  # pixels of the drawn picture's side that come out of one place of the largest maps, at most
 _MAIN = 8  # directions of a person's expressions
+_PERSON = 3.0  # how many times as fast a `Person` is learned as the weights of layers that know everybody
 _NOISE = 0.5  # standard deviation, where latents have 1
 
 
@@ -63,6 +64,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
             nn.Conv2d(channels, channels * 2, 1),
@@ -169,6 +171,7 @@ class Shown(nn.Module):
     shown, and then laid onto its few main directions (of two real people eight hold 98 % of what they do).
     """
 
+    rest: Tensor
     low: Tensor
     high: Tensor
     mean: Tensor
@@ -178,15 +181,18 @@ class Shown(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for name, end in (("low", -1e3), ("high", 1e3), ("mean", 0.0)):
+        for name, end in (("rest", 0.0), ("low", -1e3), ("high", 1e3), ("mean", 0.0)):
             self.register_buffer(name, torch.full((MEASURES,), end))
         self.register_buffer("directions", torch.eye(_MAIN, MEASURES))  # at right angles, of length 1
         for name, end in (("least", -1e3), ("most", 1e3)):  # along the directions, from the mean
             self.register_buffer(name, torch.full((_MAIN,), end))
 
     def learn(self, expressions: Tensor) -> None:
-        """Learn from `expressions` (N, MEASURES); one face in fifty is left out at either end."""
-        found = expressions.float().cpu()
+        """Learn from `expressions` (N, 2, MEASURES) of faces and their mirror images; one face in fifty is left out at
+        either end.
+        """
+        self.rest.copy_(torch.from_numpy(at_rest(expressions[:, 0].float().cpu().numpy())))
+        found = expressions.flatten(0, 1).float().cpu()
         self.mean.copy_(found.mean(0))
         directions = torch.from_numpy(np.linalg.svd((found - found.mean(0)).numpy(), full_matrices=False)[2][:_MAIN])
         self.directions.zero_()  # where there are fewer faces than directions
@@ -258,23 +264,63 @@ class Told(NamedTuple):
     kept: Tensor  # (B, 1): 0 where a face is to be drawn by its expression alone, else 1
 
 
+def adapted(layers: Iterable[nn.Module], x: Tensor, begin: Tensor, changes: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Let `layers`, which draw anybody, draw one person.
+
+    `begin` is added to what the first layer makes of `x`. Each of `changes` belongs to one `Residual`: what comes out
+    of it (B, C, H, W) is scaled by one more than the first and shifted by the second. All zeros change nothing.
+    (FiLM, Perez et al. 2018.)
+    """
+    left = iter(changes)
+    for number, layer in enumerate(layers):
+        x = layer(x)
+        if number == 0:
+            x = x + begin
+        if isinstance(layer, Residual):
+            scale, shift = next(left)
+            x = x * (1 + scale) + shift
+    return x
+
+
+class Person(nn.Module):
+    """One person's look, for layers that draw anybody: how strong each channel is, and what each place always has.
+
+    What differs from person to person is kept out of the layers' weights, so they need not forget the expressions that
+    this person's footage lacks.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module], side: int) -> None:
+        """`side`: that of the smallest maps."""
+        super().__init__()
+        self.scales, self.shifts = nn.ParameterList(), nn.ParameterList()
+        for layer in layers:
+            if isinstance(layer, nn.Linear):
+                self.begin = nn.Parameter(torch.zeros(layer.out_features))
+            elif isinstance(layer, nn.PixelShuffle):
+                side *= layer.upscale_factor
+            elif isinstance(layer, Residual):
+                self.scales.append(nn.Parameter(torch.zeros(layer.channels, 1, 1)))
+                self.shifts.append(nn.Parameter(torch.zeros(layer.channels, side, side)))
+
+    def forward(self, layers: Iterable[nn.Module], told: Tensor) -> Tensor:
+        changes = [(_PERSON * scale, _PERSON * shift) for scale, shift in zip(self.scales, self.shifts, strict=True)]
+        return adapted(layers, told, _PERSON * self.begin, changes)
+
+
 class ModernNet(SwapNet):
     """A `SwapNet` with five additions, each for a fault of the plain one.
 
     - The *expression* comes from the landmarks, in numbers that mean the same for everybody. Left to itself, the
       encoder finds other signs of an open mouth in each person. (It learns to read the expression, too: what it has to
       see to do so is good to know for the mask, and whoever has no landmarks can use it.)
-    - No person can be drawn doing what their footage never shows: an expression is first brought into what the
-      person drawn has `Shown`. Beyond it decoders fall to pieces. One that began with a base does not: jaw, lips, lids
-      and gaze are then left as they are. (With all numbers left so, a swap follows better still, but is somebody else:
-      an identity distance of 0.66 instead of 0.49 on a real pair, since the others also say how a face is made.)
+    - Some of these numbers also say how a face is made, so what differs between two people at rest is taken out.
+    - No person can be drawn doing what their footage never shows: beyond it decoders fall to pieces, so an expression
+      is brought into what the person drawn has `Shown`. One that began with a base draws it.
     - What else the encoder says is few numbers, which go through the `LatentNorm` of the person seen: it takes out
       whatever still tells the persons apart in their averages.
     - The layers that unfold all these are *common* to both; only after them does each person have a decoder.
     - A `MaskHead` says what of the picture is face, and what a hand before it.
     """
-
-    free: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         decoder_a, decoder_b = modern_decoder(config), modern_decoder(config)
@@ -286,18 +332,34 @@ class ModernNet(SwapNet):
         self.common = decoder_a[:COMMON]
         self.mask = MaskHead(config.seen, config.width)
         self.based = config.base
-        self.register_buffer("free", torch.tensor(WHOEVER) & self.based, persistent=False)
+        self.persons = nn.ModuleDict()
         if self.based:
             self.encoder.requires_grad_(requires_grad=False)
             self.mask.requires_grad_(requires_grad=False)
+            smallest = map_sides(config.seen)[-1]
+            self.persons = nn.ModuleDict({side: Person([*decoder_a], smallest) for side in ("a", "b")})
 
     def forward(self, aligned: Tensor, expression: Tensor, seen: Side, drawn: Side) -> Drawn:
         read, maps = self.encoder(aligned)
         norm = self.norm_a if seen == "a" else self.norm_b
         if seen != drawn:
-            expression = torch.where(self.free, expression, self.shown(drawn)(expression))
-        common = self.common(torch.cat([expression, norm(read[:, MEASURES:])], 1))
-        return Drawn(self.decoder(drawn)(common), self._full(self.mask(maps)), read[:, :MEASURES])
+            expression = self.translated(expression, seen, drawn)
+        patch = self.draw(torch.cat([expression, norm(read[:, MEASURES:])], 1), drawn)
+        return Drawn(patch, self._full(self.mask(maps)), read[:, :MEASURES])
+
+    def draw(self, told: Tensor, drawn: Side) -> Tensor:
+        """The faces of one person by expression and normalised latent (B, MEASURES + L)."""
+        if not self.based:
+            return self.decoder(drawn)(self.common(told))
+        layers = [*self.common.children(), *self.decoder(drawn).children()]
+        return self.persons[drawn](layers, told)
+
+    def translated(self, expression: Tensor, seen: Side, drawn: Side) -> Tensor:
+        """The expression (B, MEASURES) of the person `seen` in the numbers of the person `drawn`."""
+        moved = expression + self.shown(drawn).rest - self.shown(seen).rest
+        coefficients, lengths = moved.tensor_split([len(COEFFICIENTS)], 1)
+        moved = torch.cat([coefficients.clamp(0, COEFFICIENT), lengths], 1)  # nobody's go beyond
+        return moved if self.based else self.shown(drawn)(moved)
 
     def shown(self, drawn: Side) -> Shown:
         """What one person's footage shows."""
@@ -309,11 +371,11 @@ class ModernNet(SwapNet):
             reads, maps = self.encoder(torch.cat(faces))
         pairs = zip((self.norm_a, self.norm_b), reads[:, MEASURES:].chunk(2), batches, strict=True)
         latents = [told.kept * norm(x, told.noise) for norm, x, told in pairs]
-        expressions = [told.expression for told in batches]
-        common: Tensor = self.common(torch.cat([torch.cat(expressions), torch.cat(latents)], 1))
-        of_a, of_b = common.chunk(2)
+        told_a, told_b = [torch.cat([told.expression, x], 1) for told, x in zip(batches, latents, strict=True)]
         if self.based:
-            return [Drawn(self.decoder_a(of_a)), Drawn(self.decoder_b(of_b))]
+            return [Drawn(self.draw(told_a, "a")), Drawn(self.draw(told_b, "b"))]
+        common: Tensor = self.common(torch.cat([told_a, told_b]))
+        of_a, of_b = common.chunk(2)
         masks, read = self.mask(maps).chunk(2), reads[:, :MEASURES].chunk(2)
         return list(map(Drawn, (self.decoder_a(of_a), self.decoder_b(of_b)), masks, read))
 

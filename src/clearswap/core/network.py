@@ -53,7 +53,7 @@ class ModelConfig:
         expression_weight: Weight of the error in the expression that the encoder reads off a face.
         hold_out: Share of each face set, at the end of its clips, that is never trained on.
         base: Begin with a base, a network that has seen many people (`tools/pretrain.py`). Its encoder and its mask
-            stay as they are; only what draws is trained.
+            stay as they are; what draws is trained, slowly, and each person's look fast (`modern.Person`).
     """
 
     preset: str
@@ -85,6 +85,10 @@ class ModelConfig:
     def batch_at(self, iteration: int) -> int:
         """Faces of each person in step number `iteration`, counted from 0."""
         return min(self.batch, (self.first_batch or self.batch) << iteration // self.doubling)
+
+    def with_base(self) -> ModelConfig:
+        """A copy that begins with a base."""
+        return replace(self, base=True, learning_rate=0.3 * self.learning_rate)
 
     def with_batch(self, batch: int) -> ModelConfig:
         """A copy that trains on `batch` faces of each person in every step."""

@@ -83,7 +83,7 @@ def learn_shown(state: TrainingState, data: list[FaceData]) -> None:
     for net in (state.net, state.average):
         if isinstance(net, ModernNet):
             for shown, person in zip((net.shown_a, net.shown_b), data, strict=True):
-                shown.learn(person.expressions.flatten(0, 1))
+                shown.learn(person.expressions)
 
 
 def train_step(
@@ -181,12 +181,12 @@ def mix_expressions(
     """What the decoders are told of both persons' faces (B, MEASURES): now and then one number of another face.
 
     Of the numbers of a face, some are those of a face of the other person, as far as its own person shows that. In a
-    swap all are; a decoder that never met two that do not go together draws what goes with neither.
+    swap all are; a decoder that never met two that do not go together draws what goes with neither. A base has met all.
     """
     own = [expression for *_, expression in augmented]
-    if not isinstance(state.net, ModernNet):
+    if not isinstance(state.net, ModernNet) or state.net.based:
         return own
-    foreign = [state.net.shown_a(own[1]), state.net.shown_b(own[0])]
+    foreign = [state.net.translated(own[1], "b", "a"), state.net.translated(own[0], "a", "b")]
     chosen = [draws.told < config.mix_expressions for draws, *_ in augmented]
     return [torch.where(which, other, mine) for which, other, mine in zip(chosen, foreign, own, strict=True)]
 

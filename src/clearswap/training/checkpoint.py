@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
 FILE = "model.safetensors"
 _COMMON = ("encoder", "common", "mask")  # parts of a network that know nobody in particular
 BASES = Path(__file__).parent / "bases"  # what comes with Clearswap, by preset
-FORMAT = 4
+FORMAT = 5
 _CLASSIC_FORMAT = 3  # since when `classic` is what it is
 SNAPSHOTS = "snapshots"
 BEST = "best"
@@ -85,7 +85,7 @@ def _read_metadata(path: Path) -> tuple[ModelConfig, Counters, dict[str, dict[st
     """Config, counters and consent of a model's file. Raises `ModelError`."""
     try:
         about = said_of_itself(path)
-        if about["format"] == _CLASSIC_FORMAT and about["config"]["network"] == "classic":
+        if _CLASSIC_FORMAT <= about["format"] < FORMAT and about["config"]["network"] == "classic":
             about["format"], about["config"]["seen"] = FORMAT, about["config"]["size"]
         if about["format"] != FORMAT:
             cure = "update Clearswap" if about["format"] > FORMAT else "train the model anew"
@@ -205,7 +205,7 @@ def begin_with_base(state: TrainingState) -> None:
 
 def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
     """Let a new training begin with the encoder of the model in `folder`, and for each person that both know (their
-    embeddings lie nearer than `same`) with that person's norm and decoder. Returns the sides whose decoders were kept.
+    embeddings lie nearer than `same`) with all that is that person's. Returns the sides whose decoders were kept.
 
     Another person's decoder is not taken, although it would learn faster than a new one: nobody's face is to end up in
     the model of two others. Raises `ModelError` when the networks differ (see `require_alike`).
@@ -219,8 +219,8 @@ def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
         nearest = min(distances, key=lambda other: distances[other], default=None)
         if nearest is None or distances[nearest] >= same:
             continue
-        for part in ("norm", "decoder"):
-            old, new = f"{part}_{nearest}.", f"{part}_{side}."
+        for part in ("norm_{}.", "decoder_{}.", "persons.{}."):
+            old, new = part.format(nearest), part.format(side)
             taken |= {n.replace(old, new, 1): tensor for n, tensor in average.items() if n.startswith(old)}
         kept.append(side)
     for net in (state.net, state.average):

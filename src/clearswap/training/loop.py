@@ -55,7 +55,8 @@ class TrainConfig:
         hold_out: Share of each face set, at the end of each clip, that is never trained on but measures how far
             training is; 0.1 when left out. A model that is there already keeps its own.
         base: Begin a new model with the base that comes with Clearswap for `lite`, a network that has seen many people
-            who never lived. It is there after seconds where others take minutes.
+            who never lived. It draws also what the footage never shows, and is there after seconds. Without it, a model
+            begins with nothing, for study.
         until_flat: Stop when that error has flattened: when the last third of the training, and two minutes at
             least, brought less than one per cent.
         finish: Share of the minutes or iterations, at their end, in which what was learned is refined: the learning
@@ -74,7 +75,7 @@ class TrainConfig:
     snapshot_minutes: float = 30.0
     back_to: int | Literal["best"] | None = None
     hold_out: float | None = None
-    base: bool = False
+    base: bool = True
     until_flat: bool = False
     finish: float = 0.3
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
