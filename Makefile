@@ -1,4 +1,4 @@
-# make demo: set up, then swap two synthetic people and measure the result (about 9 minutes on 2 cores)
+# make demo: set up, then swap two synthetic people and measure the result (about 4 minutes on 2 cores)
 # make test: set up, then lint, types and tests (about 8 minutes on 2 cores)
 # make check: lint, types and the quick tests (about 90 seconds)
 # make bench-quick: run every benchmark with small sizes, to see that it works (about 4 minutes)

@@ -24,8 +24,8 @@ SHOWN = {  # what the help of each command shows; --help-all shows every option
     "extract": "--output --size --every --faces",
     "review": "--output",
     "consent": "--basis --name --note",
-    "train": "--output --minutes --iterations --preset --base --no-base --batch --from --back-to --until-flat --hold-out "
-    "--precision --basis-a --basis-b",
+    "train": "--output --minutes --iterations --preset --base --no-base --batch --from --back-to --until-flat "
+    "--hold-out --precision --basis-a --basis-b",
     "plot": "--output",
     "convert": "--output --to --also --faces --like --look --start --end --encoder --crf --label --no-label "
     "--label-text --publish-names --resume --preview",

