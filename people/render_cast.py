@@ -6,8 +6,9 @@
 
 Only the aligned face is rendered, 256 pixels wide (`whole_face`; clearswap/core/align.py says what that is). A folder
 for each person: 00.jpg, 01.jpg ..., and labels.npz as people/README.md describes them, with the weights of the face
-shapes besides (`shapes`, by `shape_names`), and a `face` that has the forehead, too. person.json says who it is. What
-is there already is kept: a run goes on where the last one was stopped. Every seed is fixed.
+shapes besides (`shapes`, by `shape_names`), and a `face` that has the forehead, too. person.json says who it is, and
+has a digest of the pictures: a base is made from nothing but what was rendered. What is there already is kept: a run
+goes on where the last one was stopped. Every seed is fixed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import shutil
 import time
 from functools import cache, partial
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -160,6 +162,11 @@ class Sitting:
         return np.clip(taken, 0, 255).astype(np.uint8)
 
 
+def digest(folder: Path) -> str:
+    """The SHA-256 of all pictures in their order, in hexadecimal: bases are made from nothing but these."""
+    return sha256(b"".join(picture.read_bytes() for picture in sorted(folder.glob("*.jpg")))).hexdigest()
+
+
 def render(seed: int, frames: int, out: Path) -> str:
     """Write one person's folder; returns a line about it."""
     folder, start = out / f"{seed:06d}", time.perf_counter()
@@ -182,6 +189,7 @@ def render(seed: int, frames: int, out: Path) -> str:
         "cap": bool(made.cap),
         "beard": made.look.beard,
     }
+    about["sha256"] = digest(partial)
     (partial / "person.json").write_text(json.dumps(about) + "\n")
     partial.rename(folder)
     return f"{seed}: {frames} frames, {time.perf_counter() - start:.0f} s"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from clearswap.training.device import used_device
 from clearswap.training.loop import TrainConfig
 from makers import Ran, left_behind
 
+REPOSITORY = Path(__file__).parents[1]
 ONE = TrainConfig(iterations=1, batch=2)
 THREE = TrainConfig(iterations=3, batch=2)
 
@@ -136,3 +139,17 @@ def test_a_model_that_has_a_base_cannot_go_on_without(
 def test_what_has_no_base_begins_without() -> None:
     assert checkpoint.base_of("classic") is None
     assert checkpoint.base_of("hd") is None
+
+
+def test_a_base_is_made_from_nothing_but_what_was_rendered(tmp_path: Path) -> None:
+    pretrain = runpy.run_path(str(REPOSITORY / "tools" / "pretrain.py"), run_name="pretrain")
+    person = tmp_path / "000007"
+    person.mkdir()
+    for number in range(3):
+        (person / f"{number:02d}.jpg").write_bytes(bytes([number]))
+    pictures = b"".join(picture.read_bytes() for picture in sorted(person.glob("*.jpg")))
+    (person / "person.json").write_text(json.dumps({"seed": 7, "sha256": sha256(pictures).hexdigest()}))
+    assert pretrain["seed_of"](person) == 7
+    (person / "03.jpg").write_bytes(b"one more, of somebody")
+    with pytest.raises(clearswap.InputError, match=f"{person} is not as it was rendered; delete it and run: make cast"):
+        pretrain["load_cast"](tmp_path, 10, PRESETS["lite"])

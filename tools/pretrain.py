@@ -21,6 +21,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from clearswap.core.mask import hull
 from clearswap.core.modern import ModernNet, Residual, Told, adapted, build, to_device
 from clearswap.core.network import PRESETS, Drawn, ModelConfig
 from clearswap.core.train_step import Batch, FaceData, person_losses, relight_and_occlude, update_average
+from clearswap.errors import InputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.media.files import atomic_file, read_picture
 from clearswap.training import device
@@ -54,6 +56,15 @@ _SURE = 0.5  # presence below which a face is left out: it is behind a hand
 
 
 # --- the cast ----------------------------------------------------------------------------------------------
+
+
+def seed_of(folder: Path) -> int:
+    """The seed that a person was made by. Raises `InputError` if the pictures are not as they were rendered."""
+    said = json.loads((folder / "person.json").read_text())
+    pictures = b"".join(picture.read_bytes() for picture in sorted(folder.glob("*.jpg")))
+    if said.get("sha256") != sha256(pictures).hexdigest():
+        raise InputError(f"{folder} is not as it was rendered; delete it and run: make cast")
+    return int(said["seed"])
 
 
 def load_person(folder: Path, config: ModelConfig) -> FaceData:
@@ -81,9 +92,9 @@ def load_person(folder: Path, config: ModelConfig) -> FaceData:
 
 
 def load_cast(folder: Path, most: int, config: ModelConfig) -> dict[int, FaceData]:
-    """The first `most` people of the cast by their seeds; nobody else is taken, whatever lies in the folder."""
+    """The first `most` people of the cast by their seeds. Raises `InputError` if one is not as it was rendered."""
     rendered = sorted(path.parent for path in folder.glob("*/person.json"))[:most]
-    seeds = [int(json.loads((person / "person.json").read_text())["seed"]) for person in rendered]
+    seeds = [seed_of(person) for person in rendered]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         return dict(zip(seeds, pool.map(load_person, rendered, [config] * len(rendered)), strict=True))
 
