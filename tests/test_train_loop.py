@@ -400,15 +400,16 @@ def test_a_new_model_begins_with_the_encoder_and_the_decoders_of_whom_it_knows(
 
 
 def test_a_strangers_decoder_is_not_taken(model: Path) -> None:
-    state = start_training(PRESETS["lite"], 5, used_device())
+    state = start_training(PRESETS["lite"].with_base(), 5, used_device())
     fresh = {name: value.clone() for name, value in state.net.decoder_a.state_dict().items()}
     state.persons = {"a": torch.ones(128)}
     assert checkpoint.init_from(model, state, 0.36) == []
     assert all(torch.equal(value, fresh[name]) for name, value in state.net.decoder_a.state_dict().items())
-    old = start_training(PRESETS["lite"], 0, used_device())
+    old = start_training(PRESETS["lite"].with_base(), 0, used_device())
     checkpoint.resume(model, old)
-    pairs = zip(state.net.encoder.parameters(), old.average.encoder.parameters(), strict=True)
-    assert all(torch.equal(one, other) for one, other in pairs)
+    for part in ("encoder", "common", "mask"):
+        pairs = zip(getattr(state.net, part).parameters(), getattr(old.average, part).parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_a_model_of_another_preset_is_no_beginning(

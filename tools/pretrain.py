@@ -51,7 +51,7 @@ STORED = 256  # side of the cast's pictures
 CODE = 64  # numbers that make a person
 FINISH = 0.3  # share of the training in which the learning rate falls
 HELD_OUT = 4  # people of the cast that are never trained on
-_SEEN = (np.array([128, 138], np.float32), 260.0, 0.0)  # where a face lies in a picture of the cast
+SEEN = (np.array([128, 138], np.float32), 260.0, 0.0)  # where a face lies in a picture of the cast
 _SURE = 0.5  # presence below which a face is left out: it is behind a hand
 
 
@@ -77,7 +77,7 @@ def load_person(folder: Path, config: ModelConfig) -> FaceData:
     expressions: list[NDArray[np.float32]] = []
     for number in range(count):
         picture = read_picture(folder / f"{number:02d}.jpg")
-        points, presence = landmarker(picture, roi_of(landmarker(picture, _SEEN)[0]))
+        points, presence = landmarker(picture, roi_of(landmarker(picture, SEEN)[0]))
         if presence < _SURE:
             continue
         matrix = face_matrix(points, STORED)
