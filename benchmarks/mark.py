@@ -281,7 +281,7 @@ def found_clips() -> list[Path]:
 def measure(wanted: Options) -> Result:
     """All tables."""
     given = (wanted.clips or found_clips())[: 1 if wanted.quick else None]
-    frames, count, rounds = (6, 10, 3) if wanted.quick else (48, 500, 50)
+    frames, count, rounds = (3, 6, 2) if wanted.quick else (48, 500, 50)
     tables = [*treat(given, frames), sizes(given[-1], frames // 2), cost(given[0], rounds), unmarked(given, count)]
     return Result(
         "mark",

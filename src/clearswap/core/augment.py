@@ -37,7 +37,8 @@ class AugmentConfig:
         light: Largest change of a face's brightness and of each of its colours in training, as a share.
         mix_light: How often (0..1) a face is trained in the light of one of the other person's; not in `classic`.
         occlude: How often (0..1) something is held before a face in training; not in `classic`.
-        mix_expressions: Share of the numbers of a face's expression that are told wrong in training: as another face's.
+        mix_expressions: Share of the numbers of a face's expression that are told wrong in training, as another face's;
+            not with a base.
     """
 
     rotation: float = 2.0

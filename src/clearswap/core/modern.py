@@ -167,7 +167,7 @@ class Place(nn.Module):
 
 
 class Shown(nn.Module):
-    """What one person's footage shows: the range of each number of an expression, and which go together.
+    """What one person's footage shows: how the face reads at rest, the range of each number, and which go together.
 
     Of numbers that one person never shows, or never together, a decoder makes no face at all: those of somebody who
     smiles with shut eyes, for one who never did either. So an expression is first brought into the range of what was
@@ -311,7 +311,7 @@ class Person(nn.Module):
 
 
 class ModernNet(SwapNet):
-    """A `SwapNet` with five additions, each for a fault of the plain one.
+    """A `SwapNet` with six additions, each for a fault of the plain one.
 
     - The *expression* comes from the landmarks, in numbers that mean the same for everybody. Left to itself, the
       encoder finds other signs of an open mouth in each person. (It learns to read the expression, too: what it has to
