@@ -93,10 +93,10 @@ def test_with_a_base_a_training_is_further_after_a_few_steps(
 ) -> None:
     held = {}
     for base in (True, False):
-        training = TrainConfig(iterations=40, batch=4, base=base)
+        training = TrainConfig(iterations=60, batch=4, base=base)
         done = clearswap.train(faces_small_a, faces_small_b, tmp_path / str(base), training=training)
         held[base] = done.held_a + done.held_b
-    assert held[True] < 0.9 * held[False]
+    assert held[True] < 0.8 * held[False]
 
 
 @pytest.mark.parametrize("base", [True, False])

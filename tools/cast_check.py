@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pretrain import CAST, SEEN, seed_of
+from pretrain import CAST, find_landmarks, rendered
 
-from clearswap.faces.face_models import Landmarker, roi_of
+from clearswap.faces.face_models import Landmarker
 from clearswap.faces.faceset import read_index, spread
 from clearswap.faces.selection import SAME, Embedding, average, chip, embeddings
 from clearswap.media.files import read_picture
@@ -29,8 +29,7 @@ def cast_member(folder: Path, landmarker: Landmarker, embedding: Embedding) -> N
     chips: list[NDArray[np.uint8]] = []
     for number in np.argsort(np.abs(yaw))[:_FACES]:
         picture = read_picture(folder / f"{number:02d}.jpg")
-        points, _ = landmarker(picture, roi_of(landmarker(picture, SEEN)[0]))
-        chips.append(chip(picture, points))
+        chips.append(chip(picture, find_landmarks(landmarker, picture)[0]))
     return average(embedding(chips))
 
 
@@ -41,9 +40,8 @@ def main() -> None:
     parser.add_argument("--cast", type=Path, default=CAST)
     given = parser.parse_args()
     landmarker, embedding = Landmarker(), Embedding()
-    folders = sorted(path.parent for path in given.cast.glob("*/person.json"))
-    seeds = [seed_of(folder) for folder in folders]
-    cast = np.stack([cast_member(folder, landmarker, embedding) for folder in folders])
+    people = rendered(given.cast)
+    seeds, cast = list(people), np.stack([cast_member(path, landmarker, embedding) for path in people.values()])
     apart = np.linalg.norm(cast[:, None] - cast, axis=-1) + 9 * np.eye(len(cast))
     print(f"{len(cast)} people of the cast; nearest to each other: {apart.min():.2f}, one person: below {SAME:.2f}")
     for faces in given.faces:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clearswap.core.align import align, face_matrix, transform
+from clearswap.core.align import Frame, Points, align, face_matrix, transform
 from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, sample_random
 from clearswap.core.expression import MEASURES, mirrored
 from clearswap.core.mask import hull
@@ -51,7 +51,7 @@ STORED = 256  # side of the cast's pictures
 CODE = 64  # numbers that make a person
 FINISH = 0.3  # share of the training in which the learning rate falls
 HELD_OUT = 4  # people of the cast that are never trained on
-SEEN = (np.array([128, 138], np.float32), 260.0, 0.0)  # where a face lies in a picture of the cast
+_SEEN = (np.array([128, 138], np.float32), 260.0, 0.0)  # where a face lies in a picture of the cast
 _SURE = 0.5  # presence below which a face is left out: it is behind a hand
 
 
@@ -67,6 +67,16 @@ def seed_of(folder: Path) -> int:
     return int(said["seed"])
 
 
+def rendered(folder: Path, most: int | None = None) -> dict[int, Path]:
+    """The folders of the first `most` people of the cast by their seeds. Raises `InputError` as `seed_of`."""
+    return {seed_of(path.parent): path.parent for path in sorted(folder.glob("*/person.json"))[:most]}
+
+
+def find_landmarks(landmarker: Landmarker, picture: Frame) -> tuple[Points, float]:
+    """The landmarks (478, 2) of a picture of the cast, and how surely a face is there."""
+    return landmarker(picture, roi_of(landmarker(picture, _SEEN)[0]))
+
+
 def load_person(folder: Path, config: ModelConfig) -> FaceData:
     """One person's faces: aligned by the landmarks found, as everybody's are, with the exact masks of the labels."""
     landmarker, reader = Landmarker(), ExpressionReader()
@@ -77,7 +87,7 @@ def load_person(folder: Path, config: ModelConfig) -> FaceData:
     expressions: list[NDArray[np.float32]] = []
     for number in range(count):
         picture = read_picture(folder / f"{number:02d}.jpg")
-        points, presence = landmarker(picture, roi_of(landmarker(picture, SEEN)[0]))
+        points, presence = find_landmarks(landmarker, picture)
         if presence < _SURE:
             continue
         matrix = face_matrix(points, STORED)
@@ -93,10 +103,9 @@ def load_person(folder: Path, config: ModelConfig) -> FaceData:
 
 def load_cast(folder: Path, most: int, config: ModelConfig) -> dict[int, FaceData]:
     """The first `most` people of the cast by their seeds. Raises `InputError` if one is not as it was rendered."""
-    rendered = sorted(path.parent for path in folder.glob("*/person.json"))[:most]
-    seeds = [seed_of(person) for person in rendered]
+    people = rendered(folder, most)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        return dict(zip(seeds, pool.map(load_person, rendered, [config] * len(rendered)), strict=True))
+        return dict(zip(people, pool.map(load_person, people.values(), [config] * len(people)), strict=True))
 
 
 # --- the network -------------------------------------------------------------------------------------------

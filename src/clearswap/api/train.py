@@ -164,8 +164,10 @@ def _choose_config(folder: Path, origin: Path | None, training: TrainConfig, wor
         config = PRESETS[training.preset or known.preset]
         if origin is not None:
             checkpoint.require_alike(origin, config)
-        based = training.base and checkpoint.base_of(config.preset) is not None
-        if known.base if origin is not None else based:
+            based = known.base
+        else:
+            based = training.base and checkpoint.base_of(config.preset) is not None
+        if based:
             config = config.with_base()
     if isinstance(training.batch, int):
         config = config.with_batch(training.batch)
