@@ -19,8 +19,7 @@ from clearswap.core.mask import MaskConfig, hull
 from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import Swapper
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
-from clearswap.faces.faceset import mask_of, read_face, read_index
-from clearswap.media.files import Occluders
+from clearswap.faces.faceset import Occluders, mask_of, read_face, read_index
 from clearswap.media.video import probe
 from clearswap.training.dataset import load_faces
 from makers import cut_clip

@@ -15,9 +15,9 @@ import numpy as np
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError, OptionError
 from clearswap.faces.face_models import ExpressionReader
-from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, write_index
+from clearswap.faces.faceset import INDEX, FaceRecord, Occluders, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
-from clearswap.media.files import Occluders, atomic_folder, count_frames, encode_picture, list_inputs, read_source
+from clearswap.media.files import atomic_folder, count_frames, encode_picture, list_inputs, read_source
 from clearswap.media.pipeline import ahead, map_ahead
 from clearswap.media.video import VideoFrame
 from clearswap.progress import OnProgress, Progress, silent

@@ -42,10 +42,9 @@ from clearswap.evaluation.scores import (
     as_tensor,
 )
 from clearswap.faces.face_models import PERCEPTUAL, Detector, Landmarker, find_weights
-from clearswap.faces.faceset import read_face, read_index
+from clearswap.faces.faceset import Occluders, read_face, read_index
 from clearswap.faces.selection import Embedding, chip
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow
-from clearswap.media.files import Occluders
 from clearswap.media.pipeline import ahead
 from clearswap.media.video import VideoFrame, probe, read_frames
 from clearswap.progress import OnProgress, Progress, silent

@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -158,3 +159,49 @@ def _read_picture(path: Path) -> Frame:
         return read_picture(path)
     except InputError as error:
         raise FacesetError(f"{error} Delete it from the face set.") from error
+
+
+class Occluders:
+    """Says where something covers the face, frame by frame, from the file `CLIP.labels.npz` of `CLIP.mp4`.
+
+    Its `mask_shape` holds the number of frames, height and width, and its `occluder` one bit for each pixel of each
+    frame, packed by `numpy.packbits`. The clips of synthetic people (people/README.md) have such files, with more in
+    them. Without labels nothing is covered.
+    """
+
+    def __init__(self, clips: list[Path], labels: Path | None) -> None:
+        """Read `labels`, or else the file of the first of `clips` that has one. Raises `InputError`."""
+        self._bits: NDArray[np.uint8] | None = None
+        if labels is not None and not labels.is_file():
+            raise InputError(f"{labels} does not exist; leave `labels` out or give those of {clips[0]}.")
+        usual = (clip.with_suffix(".labels.npz") for clip in clips)
+        path = labels or next((path for path in usual if path.is_file()), None)
+        if path is None:
+            return
+        try:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                if "occluder" in file:
+                    self._bits = np.asarray(file["occluder"], np.uint8)
+                    self._shape = tuple(int(n) for n in file["mask_shape"])
+                    if len(self._shape) != 3 or 8 * self._bits.size < np.prod(self._shape):
+                        raise ValueError("fewer pixels than it says")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            raise InputError(
+                f"{path} holds no labels that Clearswap can read; leave it out or make it anew."
+            ) from error
+
+    def __call__(self, index: int, height: int, width: int) -> NDArray[np.uint8] | None:
+        """The mask (height, width) of frame `index`, 1 where the face is covered; None without labels.
+
+        Raises `InputError` where the labels belong to another clip.
+        """
+        if self._bits is None:
+            return None
+        if self._shape[1:] != (height, width) or index >= self._shape[0]:
+            raise InputError(
+                f"The labels are for {self._shape[0]} frames of {self._shape[2]}x{self._shape[1]}; "
+                f"the clip's frame {index} is {width}x{height}."
+            )
+        first, count = index * height * width, height * width
+        bits = np.unpackbits(self._bits[first // 8 : -(-(first + count) // 8)])
+        return bits[first % 8 : first % 8 + count].reshape(height, width)
