@@ -5,8 +5,8 @@
 # make gpu: what a GPU gives: the speed and memory of all presets, and ten minutes of `hd` on the demo's pair, measured
 # make docs: build the documentation into site/; a warning is an error
 # make people: render the data set of synthetic people (outside this folder; about 50 minutes on 2 cores)
-# make cast: render the cast that bases are made from (outside this folder; about an hour on 2 cores)
-# make base: render the cast, and train the base of `lite` that comes with Clearswap (about two hours on 2 cores)
+# make cast: render the cast that bases are made from (outside this folder; 52 minutes on 2 cores)
+# make base: render the cast, and train the base of `lite` that comes with Clearswap (an hour and a half on 2 cores)
 # make footage: fetch the real clips that the tests use (outside this folder)
 
 PYTHON ?= python3
@@ -53,7 +53,7 @@ cast: .venv-render/ready
 	.venv-render/bin/python people/render_cast.py
 
 base: cast .venv/ready
-	$(BIN)/python tools/pretrain.py src/clearswap/training/bases/lite.safetensors
+	$(BIN)/python tools/pretrain.py src/clearswap/training/bases/lite.safetensors --people 132 --steps 8600
 
 .venv-render/ready: people/requirements-render.txt
 	$(PYTHON) -m venv .venv-render

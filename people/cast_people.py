@@ -68,8 +68,8 @@ class Made:
     cap: Colour | None
 
 
-def made_person(seed: int) -> Made:
-    """The person of a seed; the same one every time."""
+def made_person(seed: int, tone_of: str | None = None) -> Made:
+    """The person of a seed; the same one every time. ``tone_of``: with the skin of one of the seven, by letter."""
     rng = np.random.default_rng([7, seed])
     sex = str(rng.choice(["female", "male"]))
     age = int(rng.choice([rng.integers(18, 35), rng.integers(35, 60), rng.integers(60, 80)], p=[0.45, 0.33, 0.22]))
@@ -77,7 +77,14 @@ def made_person(seed: int) -> Made:
     look = _look(rng, sex, age, tone)
     glasses = tuple(rng.choice([0.05, 0.25, 0.6]) * rng.uniform(0.5, 1.2, 3)) if rng.random() < 0.25 else None
     cap = tuple(rng.uniform(0.08, 0.75, 3)) if rng.random() < 0.12 else None
-    return Made(seed, _shape(rng, sex, age, tone), look, sex, age, tone, glasses, cap)
+    shape = _shape(rng, sex, age, tone)
+    if tone_of:
+        skin = LOOKS[tone_of]
+        look = replace(
+            look, skin=skin.skin, flush=skin.flush, shade=skin.shade, lips=skin.lips, sheen=skin.sheen, freckles=0.0
+        )
+        tone = TONES.index(tone_of) / (len(TONES) - 1)
+    return Made(seed, shape, look, sex, age, tone, glasses, cap)
 
 
 def _shape(rng: np.random.Generator, sex: str, age: int, tone: float) -> dict[str, float]:

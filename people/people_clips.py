@@ -19,7 +19,10 @@ LAMP: tuple[Range, Range, Range] = ((-52, 12), (22, 48), (1.2, 1.65))
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody whom a clip can show: a letter of ``demo_cast.py``, or ``m`` and a seed of ``cast_people.py``."""
+    """Somebody whom a clip can show.
+
+    A letter of ``demo_cast.py``, or ``m`` and a seed of ``cast_people.py``; a letter after it lends its skin.
+    """
 
     shape: Mapping[str, float]
     look: Look
@@ -35,7 +38,8 @@ def member(name: str) -> Member:
     """Who is called this."""
     if name in LOOKS:
         return Member(SHAPES[name], LOOKS[name], SEEDS[name], *WORDS[name], TONES.index(name), _PITCH[name])
-    made = made_person(int(name.removeprefix("m")))
+    seed = name.strip("mabcdefg")
+    made = made_person(int(seed), name.removeprefix("m" + seed) or None)
     pitch = 115.0 if made.sex == "male" else 200.0
     words = f"made by a seed, {made.look.hair_style}"
     return Member(made.shape, made.look, made.seed, made.sex, made.age, words, round(6 * made.tone), pitch)
@@ -133,5 +137,9 @@ _ACTS = Shot(150, 145, "shelves", CREAM, (400, 400), 3.4, 20, (22.0, 10.0, 6.0),
 for _number, _who in enumerate((("m1009", "m1007"), ("m1007", "m1009"), ("m1017", "m1002"), ("m1002", "m1017")), 1):
     _listens, _acts = replace(_LISTENS, seed=140 + _number), replace(_ACTS, seed=145 + _number)
     CLIPS |= _pair(f"unseen_{_number}", _who, _listens, _acts)
+# One person in four skins, lightest to darkest; as in unseen_1, whose source is theirs, too.
+for _letter in (TONES[0], TONES[2], TONES[4], TONES[6]):
+    for _role, _shot in (("target", replace(_LISTENS, seed=141)), ("truth", replace(_ACTS, seed=146))):
+        CLIPS[f"tone_{_letter}_{_role}"] = Clip(f"m1009{_letter}", f"tone_{_letter}", _role, _shot)
 _STRESSED = Shot(150, STRESS, "lamps", MOSS, (400, 400), 3.6, 30, hand=((0.62, 0.45, 0.36), (0.78, 0.60, 0.51)))
 CLIPS |= {f"stress_{name}": Clip(name, "", "stress", replace(_STRESSED)) for name in LOOKS}

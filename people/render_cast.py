@@ -38,7 +38,7 @@ from demo_scenes import backdrop, scene
 
 OUT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clearswap-cast"
 SIZE = 256
-PEOPLE, FRAMES = 160, 100
+PEOPLE, FRAMES = 132, 100  # 128 people that the base is made of, and the 4 that `tools/pretrain.py` holds out
 # Where landmarks lie in the whole_face square, in shares of its side from its upper left corner: the places of the
 # mean face (dlib, image_transforms/interpolation.h; Boost licence) in the framing of clearswap/core/align.py.
 _MEAN = {
