@@ -1,7 +1,7 @@
 # make demo: set up, then swap two synthetic people and measure the result (about 4 minutes on 2 cores)
 # make test: set up, then lint, types and tests (about 8 minutes on 2 cores)
 # make check: lint, types and the quick tests (about 90 seconds)
-# make bench-quick: run every benchmark with small sizes, to see that it works (about 4 minutes)
+# make bench-quick: run every benchmark with small sizes, to see that it works (about 2 minutes)
 # make gpu: what a GPU gives: the speed and memory of all presets, and ten minutes of `hd` on the demo's pair, measured
 # make docs: build the documentation into site/; a warning is an error
 # make people: render the data set of synthetic people (outside this folder; about 50 minutes on 2 cores)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -24,12 +27,13 @@ from clearswap.disclosure.credentials import known_roots
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.credentials_reader import read as read_provenance
 from clearswap.disclosure.mark import lay, pattern
-from clearswap.media.remux import Remuxer
+from clearswap.media.remux import Plan, plan_tracks
 from clearswap.media.video import TimeRange, probe, read_frames
 from clearswap.media.writer import EncodeConfig, Segments
 from clearswap.training import checkpoint
 
 Picture = NDArray[np.uint8]
+HAS_FFMPEG = all(map(shutil.which, ("ffmpeg", "ffprobe")))  # the programs themselves, not the library under test
 SYNTHETIC = ("--basis-a", "synthetic", "--basis-b", "synthetic")
 
 
@@ -176,6 +180,77 @@ def save_picture(path: Path, picture: NDArray[Any]) -> Path:
     return path
 
 
+def save_heic(path: Path, picture: Picture, tile: int = 64) -> Path:
+    """Write a picture as phones do: as tiles, each an H.265 key frame, and a list of how they lie (a "grid")."""
+    height, width = picture.shape[:2]
+    rows, columns = -(-height // tile), -(-width // tile)
+    padded = np.pad(picture, ((0, rows * tile - height), (0, columns * tile - width), (0, 0)), "edge")
+    tiles, header = list[bytes](), b""
+    for row, column in itertools.product(range(rows), range(columns)):
+        part = padded[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
+        file = io.BytesIO()
+        with av.open(file, "w", "mp4") as out:
+            stream: Any = out.add_stream("libx265", rate=25)
+            stream.width, stream.height, stream.pix_fmt = tile, tile, "yuv420p"
+            stream.options = {"crf": "4", "preset": "ultrafast", "x265-params": "log-level=error:bframes=0"}
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(part), format="rgb24")))
+            out.mux(stream.encode(None))
+        file.seek(0)
+        with av.open(file) as made:
+            header = made.streams.video[0].codec_context.extradata or b""
+            tiles.append(b"".join(bytes(packet) for packet in made.demux() if packet.size))
+
+    def box(kind: bytes, *content: bytes, full: int | None = None) -> bytes:
+        data = (b"" if full is None else struct.pack(">I", full)) + b"".join(content)
+        return struct.pack(">I", 8 + len(data)) + kind + data
+
+    count = len(tiles)
+    grid = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
+    sizes = [box(b"ispe", struct.pack(">II", *size), full=0) for size in ((tile, tile), (width, height))]
+    owned = [struct.pack(">HBBB", i + 1, 2, 0x81, 2) for i in range(count)] + [struct.pack(">HBB", count + 1, 1, 3)]
+    kinds = [b"hvc1"] * count + [b"grid"]
+    infos = [box(b"infe", struct.pack(">HH", i + 1, 0), kind, b"\0", full=2 << 24) for i, kind in enumerate(kinds)]
+    of_grid = struct.pack(f">{count + 2}H", count + 1, count, *range(1, count + 1))
+
+    def meta(start: int) -> bytes:
+        places = list[bytes]()
+        for number, data in enumerate([*tiles, grid], 1):
+            places.append(struct.pack(">HHHII", number, 0, 1, start, len(data)))
+            start += len(data)
+        return box(
+            b"meta",
+            box(b"hdlr", bytes(4), b"pict", bytes(13), full=0),
+            box(b"pitm", struct.pack(">H", count + 1), full=0),
+            box(b"iloc", b"\x44\0", struct.pack(">H", count + 1), *places, full=0),
+            box(b"iinf", struct.pack(">H", count + 1), *infos, full=0),
+            box(b"iref", box(b"dimg", of_grid), full=0),
+            box(
+                b"iprp",
+                box(b"ipco", box(b"hvcC", header), *sizes),
+                box(b"ipma", struct.pack(">I", count + 1), *owned, full=0),
+            ),
+            full=0,
+        )
+
+    kind = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    start = len(kind) + len(meta(0)) + 8
+    path.write_bytes(kind + meta(start) + box(b"mdat", *tiles, grid))
+    return path
+
+
+def profile(space: bytes, tags: dict[bytes, bytes], pcs: bytes = b"XYZ ") -> bytes:
+    """An ICC profile of these tags."""
+    table, data, offset = b"", b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", offset + len(data), len(content))
+        data += content + bytes(-len(content) % 4)
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    head = bytes(8) + struct.pack(">I", 0x02400000) + kind + space + pcs + bytes(12) + b"acsp" + bytes(28)
+    head += struct.pack(">3i", 63190, 65536, 54061)  # the white of all profiles
+    head = head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+    return struct.pack(">I", len(head)) + head[4:]
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a command ended."""
@@ -216,13 +291,16 @@ def run(*arguments: str | Path, timeout: float = 300, cwd: Path | None = None, *
 
 def rewrite(
     source: Path, output: Path, config: EncodeConfig = EncodeConfig(), time_range: TimeRange = TimeRange()
-) -> Remuxer:
+) -> Plan:
     """Read a clip and write it again, seven frames at a time; what became of the sound and subtitles."""
     with TemporaryDirectory() as folder:
-        segments = Segments(Path(folder), probe(source), config)
+        info = probe(source)
+        plan = plan_tracks(source, info.track, output, Path(folder))
+        segments = Segments(Path(folder), info, config)
         segments.length = 7
         segments.write(read_frames(source, time_range=time_range))
-        return segments.join(output, time_range)
+        segments.join(output, plan, time_range)
+        return plan
 
 
 def said_by(path: Path) -> Provenance:
@@ -250,3 +328,48 @@ def stream_copy(path: Path, copy: Path) -> Path:
                 packet.stream = stream
                 out.mux(packet)
     return copy
+
+
+def ffmpeg(*arguments: str | Path, cwd: Path) -> None:
+    """Run FFmpeg's own program in a folder."""
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments], cwd=cwd, check=True, timeout=60)
+
+
+def ffprobe(path: Path) -> dict[str, Any]:
+    """What FFmpeg's own program says of a file: its tracks as "streams", and its "format"."""
+    asked = ["-v", "error", "-show_streams", "-show_format", "-of", "json", f"file:{path}"]
+    said = subprocess.run(["ffprobe", *asked], check=True, capture_output=True, timeout=60)
+    told: dict[str, Any] = json.loads(said.stdout)
+    told["video"] = [
+        track
+        for track in told["streams"]
+        if track["codec_type"] == "video" and not track["disposition"]["attached_pic"]
+    ]
+    told["audio"] = [track for track in told["streams"] if track["codec_type"] == "audio"]
+    return told
+
+
+def played(path: Path, track: int | None = None) -> list[Picture]:
+    """The frames (H, W, 3) of a clip as FFmpeg's own program plays them: turned, but with the pixels of the file."""
+    chosen = ["-map", f"0:{ffprobe(path)['video'][0]['index'] if track is None else track}"]
+    asked = ["-v", "error", "-i", f"file:{path}", *chosen, "-vsync", "0", "-f", "image2pipe", "-pix_fmt", "rgb24"]
+    asked += ["-c:v", "ppm", "-"]
+    data = subprocess.run(["ffmpeg", *asked], capture_output=True, timeout=60).stdout
+    frames: list[Picture] = []
+    at = 0
+    while at < len(data):
+        kind, size, _, rest = data[at : at + 40].split(b"\n", 3)
+        width, height = map(int, size.split())
+        begin = at + data[at : at + 40].index(rest)
+        frames.append(np.frombuffer(data, np.uint8, width * height * 3, begin).reshape(height, width, 3))
+        at = begin + width * height * 3
+        assert kind == b"P6"
+    return frames
+
+
+def frame_times(path: Path) -> list[float]:
+    """When the frames of a clip are shown, by FFmpeg's own program, in seconds of the file."""
+    asked = ["-v", "error", "-select_streams", str(ffprobe(path)["video"][0]["index"])]
+    asked += ["-show_entries", "frame=best_effort_timestamp_time", "-of", "json", f"file:{path}"]
+    said = json.loads(subprocess.run(["ffprobe", *asked], check=True, capture_output=True).stdout)
+    return [float(frame["best_effort_timestamp_time"]) for frame in said["frames"]]

@@ -84,9 +84,9 @@ BAD = {
     "text.png": "is not a picture that can be read",
     "nothing.mp4": "is empty (0 bytes)",
     "nothing.png": "is empty (0 bytes)",
-    "index first.mp4": "cut short",
+    "index first.mp4": "No face was found in",  # it is looked through as far as it goes
     "index last.mp4": "cut short",
-    "cut.mkv": "cut short",
+    "cut.mkv": "No face was found in",
     "cut.png": "damaged",
     "sound only.mp4": "has no picture track",
     "no face.mp4": "No face was found in",
@@ -99,7 +99,7 @@ def test_extract_refuses(bad: Path, tmp_path: Path, cli: Cli, name: str) -> None
     said = cli("extract", bad / name, "-o", tmp_path / "new" / "set").sentence()
     assert BAD[name] in said
     assert str(bad / name) in said
-    assert [file for file in left_behind(tmp_path) if file != "new"] == []
+    assert left_behind(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", list(BAD))

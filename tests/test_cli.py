@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +18,19 @@ from clearswap.faces import face_models
 from clearswap.faces.faceset import read_index
 from clearswap.media.video import probe
 from clearswap.training import checkpoint
-from makers import SYNTHETIC, Ran, head_of_clip, left_behind, pictures_of, psnr, run, said_by, write_clip
+from makers import (
+    SYNTHETIC,
+    Ran,
+    head_of_clip,
+    left_behind,
+    pictures_of,
+    psnr,
+    run,
+    said_by,
+    save_picture,
+    scene,
+    write_clip,
+)
 
 Cli = Callable[..., Ran]
 
@@ -91,6 +105,40 @@ def test_help_says_what_for_and_lists_the_commands(cli: Cli) -> None:
 
 def test_version(cli: Cli) -> None:
     assert cli("--version").out.strip() == clearswap.__version__
+
+
+ODD_NAMES = ["[2024] a.png", "{a}.png", "10:30 100% #1?.png", "-a.png", "--json.png", "two\nlines.png", "1e5.png"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_files_may_have_any_name(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_picture(tmp_path / name, scene(0, 64, 48))
+    done = cli("check", *(["--"] if name.startswith("-") else []), name)
+    assert done.code == 1, done
+    assert done.out.startswith(f"{name}\n  It carries neither")
+    assert done.err == ""
+    missing = cli("extract", f"missing {name}", "-o", f"[set] {name}").err
+    assert missing == f"clearswap: missing {name} does not exist; check the name.\n"
+    if name.startswith("-"):
+        assert f"To name the file {name}, write ./{name} or put -- before it." in cli("check", name).sentence()
+        assert cli("check", f"./{name}").code == 1
+
+
+def test_a_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    save_picture(tmp_path / name, scene(0, 64, 48))
+    done = run("check", name, cwd=tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert done.code == 1, done
+    assert done.out.startswith("caf\\udce9.png\n  It carries neither")
+
+
+def test_check_says_on_stderr_what_it_does_not_look_at(cli: Cli, tmp_path: Path) -> None:
+    save_picture(tmp_path / "a.png", scene(0, 64, 48))
+    (tmp_path / "b.psd").touch()
+    done = cli("check", "--json", tmp_path)
+    assert done.err.startswith("not taken: b.psd (")
+    assert [one["file"] for one in json.loads(done.out)] == [str(tmp_path / "a.png")]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import clearswap
 from clearswap.api.convert import ConvertResult
@@ -23,19 +26,21 @@ from clearswap.core.swap import Swapper
 from clearswap.disclosure.credentials import load_signer
 from clearswap.faces.face_models import Landmarker
 from clearswap.faces.tracker import TrackConfig, make_tracker, track
-from clearswap.media.files import read_alpha, read_picture
+from clearswap.media.files import encode_picture, read_alpha, read_picture
 from clearswap.media.video import probe, read_frames
 from clearswap.media.writer import PictureTrack
 from conftest import Footage
 from makers import (
     Picture,
     Ran,
+    command,
     cut_clip,
     head_of_clip,
     left_behind,
     pictures_of,
     psnr,
     said_by,
+    save_heic,
     save_picture,
     sound_packets,
     ticks_of,
@@ -240,6 +245,43 @@ def test_a_folder_becomes_a_folder_of_the_same_names(model: Path, footage: Foota
     assert (given / "sky.png").read_bytes() == (wanted / "sky.png").read_bytes()  # nothing in it is generated
     states = {path.name: said_by(path).state for path in wanted.iterdir()}
     assert states == {"clip.mp4": "trusted", "one.png": "trusted", "sky.png": "none", "two.jpg": "trusted"}
+
+
+def test_a_folder_of_phone_pictures_and_odd_kinds(tiny_model: Path, demo_clips: Path, tmp_path: Path) -> None:
+    """HEIC, GIF and JFIF become what can carry credentials; what is left out, renamed or lost is said."""
+    face = next(iter(read_frames(demo_clips / "person_b.mp4"))).picture
+    given, wanted = tmp_path / "in", tmp_path / "out"
+    (given / "raw").mkdir(parents=True)
+    save_picture(given / "img.jpg", face)
+    save_heic(given / "IMG.heic", face, tile=128)
+    (given / "clear.jfif").write_bytes(encode_picture(np.dstack([face, face[..., 0]]), ".png"))  # not what it says
+    (given / "still.avif").write_bytes(encode_picture(face, ".avif"))
+    Image.fromarray(face).save(
+        given / "a.gif", save_all=True, append_images=[Image.fromarray(face[:, ::-1])], duration=40
+    )
+    seen: list[clearswap.Progress] = []
+    done = clearswap.convert(tiny_model, given, wanted, to="a", select=ANYONE, on_progress=seen.append)
+    assert left_behind(wanted) == ["IMG-2.jpg", "a.mp4", "clear.jpg", "img.jpg", "still.avif"]
+    assert (done.files, done.frames) == (5, 6)
+    assert {said_by(path).state for path in wanted.iterdir()} == {"trusted"}
+    assert psnr(read_picture(wanted / "IMG-2.jpg")[:40], face[:40]) > 30  # all of it, not the first tile
+    notes = " | ".join(event.note for event in seen if event.note)
+    assert "not taken: raw/ (" in notes
+    assert "IMG.heic becomes IMG-2.jpg, a.gif becomes a.mp4, clear.jfif becomes clear.jpg" in notes
+    assert ".jpg cannot hold the transparency of clear.jfif, which is left out" in notes
+
+
+def test_two_runs_into_one_folder(tiny_model: Path, demo_clips: Path, tmp_path: Path) -> None:
+    given, wanted = tmp_path / "in", tmp_path / "out"
+    given.mkdir()
+    shutil.copy(demo_clips / "person_b.mp4", given / "b.mp4")
+    with subprocess.Popen(command("convert", tiny_model, given, "-o", wanted, "--to", "a", "--faces", "all")) as other:
+        while not (wanted / ".lock").exists():
+            assert other.poll() is None
+            time.sleep(0.02)
+        with pytest.raises(clearswap.OutputError, match="out is being written by another run"):
+            clearswap.convert(tiny_model, given, wanted, to="a", select=ANYONE)
+        other.kill()
 
 
 @pytest.mark.parametrize("name", ["out.wmv", "out.flv", "out.bmp", "out"])

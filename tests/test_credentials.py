@@ -26,12 +26,12 @@ from makers import Picture, Ran, left_behind, pictures_of, said_by, sound_packet
 
 ANYONE = clearswap.SelectConfig(faces="largest")
 SAID = Statement("3fa2" + 60 * "0", 0x3FA2, {"a": {"basis": "self"}, "b": {"basis": "agreed"}})
-KINDS = ["clip.mp4", "clip.mov", "clip.avi", "clip.mkv", "face.png", "face.jpg", "face.webp", "face.tif"]
+KINDS = ["clip.mp4", "clip.mov", "clip.avi", "clip.mkv", "face.png", "face.jpg", "face.webp", "face.tif", "face.avif"]
 
 
 def make(path: Path, frames: int = 8) -> Path:
     """An unsigned file of the kind that its name says."""
-    if path.suffix in {".png", ".jpg", ".webp", ".tif"}:
+    if path.suffix in {".png", ".jpg", ".webp", ".tif", ".avif"}:
         path.write_bytes(encode_picture(noise(0, 640, 480), path.suffix))  # so large that credentials are a small part
         return path
     return write_clip(path, frames, sound="aac" if path.suffix in {".mp4", ".mov", ".mkv"} else None)

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnkn
 import clearswap
 from clearswap.api.convert import load_cast
 from clearswap.api.second_pass import SecondPass
-from clearswap.core.align import align, face_matrix
+from clearswap.core.align import SmoothConfig, align, face_matrix
 from clearswap.core.blend import BlendConfig
 from clearswap.core.colour import colour_stats
 from clearswap.core.detail import (
@@ -37,7 +37,6 @@ from clearswap.core.detail import (
 from clearswap.core.expression import MEASURES
 from clearswap.core.mask import MaskConfig, hull
 from clearswap.core.network import PRESETS, Drawn
-from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import NewFace, Swapper, with_look
 from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.errors import ModelError
@@ -198,6 +197,8 @@ def test_a_store_holds_varied_faces_that_nothing_covers(faces_small_a: Path, tmp
         cv2.imwrite(str(faces / f"{Path(record.file).stem}.mask.png"), np.zeros((256, 256), np.uint8))
     assert detail_writer.keep_store(tmp_path, "b", faces, records, LITE)
     assert not detail_writer.keep_store(tmp_path, "b", faces, records, LITE)  # nothing has changed
+    assert detail_writer.keep_store(tmp_path, "b", faces, records[:-1], LITE)  # a picture was deleted
+    assert detail_writer.keep_store(tmp_path, "b", faces, records, LITE)
     kept = detail_store.read_store(tmp_path, "b", LITE)
     assert kept is not None
     assert 10 <= len(kept) <= 18

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from itertools import islice
@@ -11,16 +15,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import clearswap
 from clearswap.core.align import Frame, Points, align, face_matrix
-from clearswap.faces.face_models import Detector, Landmarker
-from clearswap.faces.faceset import INDEX, FaceRecord, read_face, read_index
+from clearswap.core.network import PRESETS
+from clearswap.faces.face_models import Detector, Landmarker, roi_of
+from clearswap.faces.faceset import INDEX, FaceRecord, read_face, read_index, unknown_pictures
 from clearswap.faces.tracker import TrackConfig, Tracker, make_tracker, track
-from clearswap.media.files import read_picture
+from clearswap.media.files import encode_picture, read_picture
 from clearswap.media.video import probe, read_frames
+from clearswap.training.dataset import load_faces
 from conftest import Footage
-from makers import Ran, left_behind, pictures_of, psnr, save_picture
+from makers import Ran, command, left_behind, pictures_of, psnr, save_heic, save_picture, write_clip
 
 # Looked up by eye, frame by frame. face_noface.mov: the man is there up to and including frame 71, frame 72 is
 # black, from 73 on there is a cartoon sky. noface_face.mov: sky up to 95, the man from 96 to 167,
@@ -209,6 +217,130 @@ def test_clips_of_the_same_name_do_not_overwrite_each_other(footage: Footage, tm
         save_picture(tmp_path / place / "face.png", frame)
     clearswap.extract([tmp_path / "one", tmp_path / "two"], tmp_path / "set")
     assert len({record.file for record in read_index(tmp_path / "set")}) == 2
+
+
+@pytest.fixture(scope="module")
+def faces(demo_clips: Path) -> list[Frame]:
+    """Three frames of a synthetic person."""
+    return [frame.picture for frame in islice(read_frames(demo_clips / "person_a.mp4", every=40), 3)]
+
+
+def require_own_pictures(folder: Path, sources: Sequence[str]) -> None:
+    """Each entry of the index has a picture of its own, and each source has its entries."""
+    records = read_index(folder)
+    assert [record.source for record in records] == list(sources)
+    assert len({record.file.casefold() for record in records}) == len(records)
+    assert len(list(folder.glob("*.jpg"))) == len(records)
+    for record in records:
+        turned = face_matrix(Landmarker()(read_face(folder, record), roi_of(record.aligned_landmarks()))[0], 384)
+        assert np.abs(turned - np.eye(2, 3)).max() < 8  # it is the picture that the landmarks were found in
+
+
+def test_pictures_and_clips_of_one_name_have_faces_of_their_own(faces: list[Frame], tmp_path: Path) -> None:
+    names = ["IMG_1.jpg", "IMG_1.png", "IMG_1-2.jpg", "img_1.webp"]
+    for name, face in zip(names, [*faces, faces[0][:, ::-1]], strict=True):
+        save_picture(tmp_path / name, face)
+    height, width = faces[0].shape[:2]
+    clips = ["a.mp4", "a.mov", "a-2.mp4"]
+    for start, name in enumerate(clips):
+        write_clip(tmp_path / name, 1, size=(width, height), picture=lambda *_, i=start: faces[i])
+    done = clearswap.extract([tmp_path / name for name in names + clips], tmp_path / "set")
+    assert (done.faces, done.frames) == (7, 7)
+    require_own_pictures(tmp_path / "set", names + clips)
+
+
+def test_names_of_every_kind_and_files_of_one_name_in_two_folders(faces: list[Frame], tmp_path: Path) -> None:
+    odd = ["ü" * 125 + ".png", "two\nlines.png", "10:30 100%.png", os.fsdecode(b"caf\xe9.png"), "-o.png"]
+    (tmp_path / "other").mkdir()
+    sources = [tmp_path / name for name in odd] + [tmp_path / "other" / "-o.png"]
+    data = encode_picture(faces[0], ".png")
+    for source in sources:
+        source.write_bytes(data)
+    clearswap.extract(sources, tmp_path / "set")
+    said = [*odd[:3], "caf\ufffd.png", "-o.png", str(sources[-1])]
+    require_own_pictures(tmp_path / "set", said)
+
+
+def test_labels_of_a_clip_are_not_those_of_a_picture_of_that_name(faces: list[Frame], tmp_path: Path) -> None:
+    save_picture(tmp_path / "clip.png", faces[0])
+    np.savez(tmp_path / "clip.labels.npz", occluder=np.zeros(1, np.uint8), mask_shape=[1, 2, 4])
+    assert clearswap.extract([tmp_path / "clip.png"], tmp_path / "set").faces == 1
+
+
+def test_what_a_folder_holds_besides_is_said_once(faces: list[Frame], tmp_path: Path) -> None:
+    (tmp_path / "in" / "raw").mkdir(parents=True)
+    save_picture(tmp_path / "in" / "a.png", faces[0])
+    save_heic(tmp_path / "in" / "b.heic", faces[1], tile=128)
+    (tmp_path / "in" / "c.psd").touch()
+    seen: list[clearswap.Progress] = []
+    done = clearswap.extract([tmp_path / "in"], tmp_path / "set", on_progress=seen.append)
+    assert (done.faces, done.frames) == (2, 2)
+    (note,) = [event.note for event in seen if event.note]
+    assert note.startswith("not taken: c.psd, raw/ (")
+
+
+def test_two_runs_into_one_face_set_and_a_killed_one(demo_clips: Path, faces: list[Frame], tmp_path: Path) -> None:
+    save_picture(tmp_path / "one.png", faces[0])
+    with subprocess.Popen(command("extract", demo_clips / "person_a.mp4", "-o", tmp_path / "set")) as other:
+        while not (tmp_path / ".set.partial" / INDEX).exists():
+            assert other.poll() is None
+            time.sleep(0.02)
+        with pytest.raises(clearswap.OutputError, match="is being written by another run"):
+            clearswap.extract([tmp_path / "one.png"], tmp_path / "set")
+        assert other.poll() is None
+        other.kill()
+    assert clearswap.extract([tmp_path / "one.png"], tmp_path / "set").faces == 1
+    assert [name for name in left_behind(tmp_path) if "/" not in name] == ["one.png", "set"]
+
+
+def test_faces_that_another_tool_enlarged_or_saved_anew(faces_small_a: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(faces_small_a, folder)
+    before = read_index(folder)
+    for number, record in enumerate(before):
+        picture = Image.fromarray(read_face(folder, record))
+        if number % 3 == 0:
+            picture.resize((768, 768), Image.Resampling.BICUBIC).save(folder / record.file, quality=98)
+        elif number % 3 == 1:
+            picture.resize((192, 192), Image.Resampling.BOX).save((folder / record.file).with_suffix(".png"))
+            (folder / record.file).unlink()
+    after = read_index(folder)
+    assert [Path(record.file).stem for record in after] == [Path(record.file).stem for record in before]
+    for old, new in zip(before, after, strict=True):
+        side = len(read_face(folder, new))
+        assert new.size == side
+        found = Landmarker()(read_face(folder, new), roi_of(new.aligned_landmarks()))[0]
+        assert np.abs(found - new.aligned_landmarks()).max() < 0.03 * side
+        assert np.allclose(new.expression(), old.expression(), atol=0.01)
+    config, device = PRESETS["lite"], torch.device("cpu")
+    (own, held), (other, other_held) = (
+        load_faces(path, config, device, read_index(path)) for path in (faces_small_a, folder)
+    )
+    assert (own.faces[:, 4] != other.faces[:, 4]).float().mean() < 0.02  # the face's area lies where it lay
+    assert (own.faces.float() - other.faces.float())[:, :3].abs().mean() < 3
+    assert (held.area != other_held.area).float().mean() < 0.02
+
+
+def test_pictures_of_a_set_that_do_not_fit_are_refused_or_named(faces_small_a: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(faces_small_a, folder)
+    first, second, *others = read_index(folder)
+    for suffix in (".png", ".webp"):
+        save_picture((folder / first.file).with_suffix(suffix), read_face(folder, first))
+    (folder / first.file).unlink()
+    (folder / second.file).rename(folder / "best smile.jpg")
+    records = read_index(folder)
+    assert [record.file for record in records] == [record.file for record in others]  # which of two is not known
+    stem = Path(first.file).stem
+    assert f"does not know best smile.jpg, {stem}.png, {stem}.webp: not used" in unknown_pictures(folder, records)
+    assert unknown_pictures(faces_small_a, read_index(faces_small_a)) == ""
+    for record in others:
+        (folder / record.file).rename(folder / f"x {record.file}")
+    with pytest.raises(clearswap.FacesetError, match=r"holds 0 faces; .* does not know best smile\.jpg, .* more: not"):
+        read_index(folder, at_least=2)
+    save_picture(folder / second.file, read_picture(folder / "best smile.jpg")[:300])
+    with pytest.raises(clearswap.FacesetError, match="is 384x300, but a picture of a face set is square"):
+        read_index(folder)
 
 
 def test_a_face_set_that_is_there_is_not_overwritten(footage: Footage, man: Path) -> None:

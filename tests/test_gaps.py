@@ -12,7 +12,8 @@ import pytest
 from clearswap.core.align import Frame, Points
 from clearswap.faces.face_models import Detector
 from clearswap.faces.tracker import Face, TrackConfig, fill_gaps, make_tracker, track
-from clearswap.media.video import VideoFrame, read_frames
+from clearswap.media.shown import VideoFrame
+from clearswap.media.video import read_frames
 
 FRAMES = 30
 

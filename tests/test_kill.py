@@ -184,4 +184,4 @@ def test_ctrl_c_ends_at_once_in_one_sentence_and_cleans_up(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.strip() == "clearswap: stopped; nothing half-written was left behind."
-    assert left_behind(tmp_path) == ["new"]
+    assert left_behind(tmp_path) == []

@@ -102,6 +102,6 @@ def test_subtitles_that_are_pictures_are_left_out_and_named(
         out.mux(image)
     done = cli("convert", model, given, "-o", tmp_path / "out.mp4", "--to", "a", "--faces", "largest")
     assert done.code == 0, done.err
-    assert ".mp4 cannot hold subtitles of this kind (pgssub): they are left out" in " ".join(done.out.split())
+    assert ".mp4 cannot hold this of in.mkv, so it is left out: subtitles (pgssub)" in " ".join(done.out.split())
     with av.open(str(tmp_path / "out.mp4")) as made:
         assert not made.streams.subtitles

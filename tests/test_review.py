@@ -12,7 +12,7 @@ import pytest
 
 import clearswap
 from clearswap.faces.faceset import read_index, write_index
-from clearswap.faces.pose import gap, rough_pose, variety
+from clearswap.faces.pose import gap, plot_poses, rough_pose, variety
 from clearswap.media.files import read_picture
 from makers import Ran
 
@@ -99,6 +99,12 @@ def test_a_gap_is_what_one_shows_and_the_other_never_does() -> None:
     assert missing.share == pytest.approx(3 / 28)
     assert missing.directions == ["right"]
     assert gap(np.array([(-35.0, 0.0)]), turned).share == 0  # training mirrors
+
+
+@pytest.mark.parametrize("name", ["a: $x^$", "a: 大头", "a: caf\udce9"])
+def test_sets_of_any_name_are_drawn(tmp_path: Path, name: str) -> None:
+    plot_poses({name: np.zeros((3, 2)), "b: other": np.ones((3, 2))}, tmp_path / "poses.png")
+    assert read_picture(tmp_path / "poses.png").std() > 5
 
 
 def test_variety_counts_unlike_poses_and_mouths() -> None:

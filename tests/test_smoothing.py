@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clearswap.core.smoothing import SmoothConfig, smooth
+from clearswap.core.align import SmoothConfig, smooth
 from clearswap.faces.tracker import Face, Faces, FacesWriter, read_faces
 from clearswap.media.pipeline import windows
 

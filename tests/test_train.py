@@ -6,10 +6,12 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,7 +25,7 @@ import clearswap
 from clearswap import TrainConfig
 from clearswap.core.network import PRESETS, Counters
 from clearswap.faces.faceset import read_index
-from clearswap.media.files import read_picture
+from clearswap.media.files import locked, read_picture
 from clearswap.training import checkpoint
 from clearswap.training.log import COLUMNS, TrainingLog, read_history
 from makers import Ran, command, left_behind
@@ -355,3 +357,30 @@ def test_of_models_of_before_classic_is_read_and_the_others_are_refused_in_a_sen
     assert checkpoint.read_about(tmp_path / "classic")[0].seen == 64
     with pytest.raises(clearswap.ModelError, match="is of format 3, this Clearswap reads 5; train the model anew"):
         checkpoint.read_about(tmp_path / "lite")
+
+
+def test_a_folder_that_another_run_writes_is_refused(demo_clips: Path, tmp_path: Path) -> None:
+    clips = demo_clips / "person_a.mp4", demo_clips / "person_b.mp4"
+    calls = {
+        "model": lambda place: clearswap.train("a", "b", place),
+        "report": lambda place: clearswap.evaluate(*clips, place, identity="a"),
+        "work": lambda place: clearswap.swap(
+            *clips, tmp_path / "out.mp4", basis_a="synthetic", basis_b="synthetic", work=place
+        ),
+    }
+    for name, call in calls.items():
+        refused = pytest.raises(clearswap.OutputError, match=f"{name} is being written by another run")
+        with locked(tmp_path / name, inside=True), ThreadPoolExecutor(1) as other, refused:
+            other.submit(call, tmp_path / name).result()
+    assert left_behind(tmp_path) == []
+
+
+def test_pictures_that_the_index_does_not_know_are_said(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+) -> None:
+    renamed, seen = Path(shutil.copytree(faces_small_a, tmp_path / "set")), list[clearswap.Progress]()
+    record = read_index(renamed)[0]
+    (renamed / record.file).rename(renamed / "best smile.jpg")
+    training = clearswap.TrainConfig(iterations=0, batch=2)
+    clearswap.train(renamed, faces_small_b, tmp_path / "model", training=training, on_progress=seen.append)
+    assert sum("does not know best smile.jpg: not used" in event.note for event in seen) == 1

@@ -18,9 +18,9 @@ from .api.swap import demo as demo
 from .api.swap import swap as swap
 from .api.train import TrainResult as TrainResult
 from .api.train import train as train
+from .core.align import SmoothConfig as SmoothConfig
 from .core.augment import AugmentConfig as AugmentConfig
 from .core.mask import MaskConfig as MaskConfig
-from .core.smoothing import SmoothConfig as SmoothConfig
 from .core.swap import BlendConfig as BlendConfig
 from .core.swap import with_look as with_look
 from .disclosure.consent import Consent as Consent

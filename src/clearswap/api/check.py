@@ -15,7 +15,7 @@ from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.mark import MarkReading
 from clearswap.disclosure.mark import read as read_mark
 from clearswap.errors import InputError, OptionError
-from clearswap.media.files import is_picture, list_inputs, read_picture
+from clearswap.media.files import is_picture, left_out, list_inputs, read_picture
 from clearswap.media.video import read_spread
 from clearswap.progress import OnProgress, Progress, silent
 
@@ -170,6 +170,8 @@ def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> l
     if not files:
         raise OptionError("There is nothing to check; give pictures, videos, or folders of either.")
     roots, checked = known_roots(), list[CheckResult]()
+    if note := left_out([Path(given) for given in files]):
+        on_progress(Progress("check", note=note))
     for given in map(Path, files):
         try:
             sources = list_inputs([given])

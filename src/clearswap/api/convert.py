@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -19,30 +19,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.api.second_pass import SecondPass
+from clearswap.core.align import SmoothConfig
 from clearswap.core.detail import SIDE, Detailer
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
-from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
 from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
-from clearswap.errors import InputError, OutputError
+from clearswap.errors import InputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.faces.first_pass import Finder, find_faces, make_finder
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig, read_faces
 from clearswap.media.files import (
+    about_source,
     atomic_file,
+    can_be_clear,
     encode_picture,
     is_picture,
-    open_source,
+    left_out,
+    locked,
     pair_outputs,
     read_alpha,
     read_source,
 )
 from clearswap.media.pipeline import ahead
-from clearswap.media.video import TimeRange, VideoFrame, VideoInfo
+from clearswap.media.remux import Plan, plan_tracks
+from clearswap.media.shown import VideoFrame
+from clearswap.media.video import TimeRange, VideoInfo
 from clearswap.media.writer import (
     EncodeConfig,
     Segments,
@@ -163,7 +168,8 @@ def convert(
         OutputError: `output` cannot be written or signed.
         FaceModelsMissing: The face models are not installed.
     """
-    pairs = pair_outputs(Path(video), Path(output))
+    source, alone = Path(video), not Path(video).is_dir()
+    pairs = pair_outputs(source, Path(output))
     for _, wanted in pairs:
         credentials.require_signable(wanted)
         require_container(wanted, encoding)
@@ -176,13 +182,18 @@ def convert(
     models = [fingerprint(role.model / checkpoint.FILE) for role in roles]
     stores = [detail_store.store_path(role.model, role.to) for role in roles]
     models += [fingerprint(path) for path in stores if path.is_file()]
+    renamed = [f"{given.name} becomes {wanted.name}" for given, wanted in pairs if given.name != wanted.name]
+    for note in (left_out([source]), "" if alone else ", ".join(renamed)):
+        if note:
+            on_progress(Progress("convert", note=note))
     result = ConvertResult()
-    for given, wanted in pairs:
-        # all that the output depends on: a run with anything else does not go on with its frames
-        run = {"files": [fingerprint(given), *models], "settings": [repr(config) for config in configs]}
-        result += _convert_file(given, wanted, run, cast, settings, alone=len(pairs) == 1)
+    with nullcontext() if alone else locked(Path(output), inside=True):
+        for given, wanted in pairs:
+            # all that the output depends on: a run with anything else does not go on with its frames
+            run = {"files": [fingerprint(given), *models], "settings": [repr(config) for config in configs]}
+            result += _convert_file(given, wanted, run, cast, settings, alone=len(pairs) == 1)
     if not result.swapped:
-        raise _nobody(Path(video), result, None)
+        raise _nobody(source, result, None)
     return result
 
 
@@ -221,16 +232,18 @@ def _convert_file(
     video: Path, output: Path, run: Mapping[str, object], cast: Cast, settings: _Settings, *, alone: bool
 ) -> ConvertResult:
     """Convert one file. One in which nobody is replaced is copied, or refused where it is `alone`."""
-    info, frames = open_source(video, time_range=settings.time_range)
+    info, work = about_source(video), workdir_of(output)
     if not is_picture(video):
         require_encoder(info, settings.encoding)
-    work = workdir_of(output)
     with (
         credentials.signed_file(output) as signed,
         _resume_advice(work, settings.on_progress),
         workdir(work, run, resume=settings.resume),
     ):
-        faces, earlier_mark = _first_pass(info, frames, work, cast.finder, settings)
+        plan = None if is_picture(video) else plan_tracks(video, info.track, output, work)
+        for note in (*info.notes, *(() if plan is None else plan.notes)):
+            settings.on_progress(Progress("convert", note=note))
+        faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
         roles = choose(faces, cast.finder.which)
         result = _count_frames(faces, roles)
         if not result.swapped:
@@ -250,9 +263,11 @@ def _convert_file(
         )
         second_pass = SecondPass(faces, roles, cast.swappers, settings.smoothing, stamp)
         unsigned = work / f"unsigned{output.suffix}"
-        encode = _encode_picture if is_picture(video) else _encode_video
         try:
-            result = encode(info, unsigned, second_pass, result, settings)
+            if plan is None:
+                result = _encode_picture(info, unsigned, second_pass, result, settings)
+            else:
+                result = _encode_video(info, unsigned, second_pass, result, plan, settings)
             credentials.sign(unsigned, signed, video, settings.signer, statement)
         finally:
             unsigned.unlink(missing_ok=True)
@@ -262,9 +277,7 @@ def _convert_file(
     return result
 
 
-def _first_pass(
-    info: VideoInfo, frames: Iterator[VideoFrame], work: Path, finder: Finder, settings: _Settings
-) -> tuple[Faces, int | None]:
+def _first_pass(info: VideoInfo, work: Path, finder: Finder, settings: _Settings) -> tuple[Faces, int | None]:
     """Find the faces of a clip, and the mark that it carries already, as 16 bits; None where it is not marked.
 
     Both are kept in `work`, and read from there where an earlier run has found them. The mark is looked for in some of
@@ -276,6 +289,11 @@ def _first_pass(
         note = f"going on with {info.path.name} where an earlier run was stopped"
         settings.on_progress(Progress("convert", note=note))
         return faces, json.loads(earlier.read_text())
+    frames = read_source(
+        info.path,
+        time_range=settings.time_range,
+        on_note=lambda note: settings.on_progress(Progress("convert", note=note)),
+    )
     total = settings.time_range.frames(info)
     sampled = {0} | {int((i + 0.5) * total / _MARK_FRAMES) for i in range(_MARK_FRAMES)}
     writer = FacesWriter(work, len(finder.recogniser.persons))
@@ -308,7 +326,7 @@ def _resume_advice(work: Path, on_progress: OnProgress) -> Generator[None]:
     """Say how to go on, where the block ends early and leaves something to go on with."""
     try:
         yield
-    except (KeyboardInterrupt, OutputError, OSError):
+    except BaseException:
         if work.exists():
             note = f"what is done so far is kept in {work}; convert again with `resume` to go on from there"
             on_progress(Progress("convert", note=note))
@@ -333,28 +351,31 @@ def _encode_picture(
     frames = second_pass(read_source(info.path))
     for frame in _reported(frames, info, result, 0, settings.on_progress):
         picture, alpha = frame.picture, read_alpha(info.path)
-        if alpha is not None and output.suffix.lower() not in {".jpg", ".jpeg"}:
+        if alpha is not None and can_be_clear(output):
             picture = np.dstack([picture, alpha])
+        elif alpha is not None:
+            note = f"{output.suffix} cannot hold the transparency of {info.path.name}, which is left out: write a .png"
+            settings.on_progress(Progress("convert", note=note))
         output.write_bytes(encode_picture(picture, output.suffix))
     return result
 
 
 def _encode_video(
-    info: VideoInfo, output: Path, second_pass: SecondPass, result: ConvertResult, settings: _Settings
+    info: VideoInfo, output: Path, second_pass: SecondPass, result: ConvertResult, plan: Plan, settings: _Settings
 ) -> ConvertResult:
-    """Write a video with new faces, and with the sound and subtitles of the original. Segments that an earlier run has
-    finished are kept.
+    """Write a video with new faces, and with the sound and subtitles of the original by a plan. Segments that an
+    earlier run has finished are kept.
     """
     segments = Segments(output.parent, info, settings.encoding)
     start = segments.frames
     frames = read_source(info.path, time_range=settings.time_range)
     with closing(ahead(second_pass(frames, start))) as swapped:
         segments.write(_reported(swapped, info, result, start, settings.on_progress))
-    remuxed = segments.join(output, settings.time_range)
-    if remuxed.left_out:
-        kinds = f"{output.suffix} cannot hold subtitles of this kind ({', '.join(remuxed.left_out)})"
-        settings.on_progress(Progress("convert", note=f"{kinds}: they are left out"))
-    return replace(result, sound=remuxed.sound)
+    damaged = segments.join(output, plan, settings.time_range)
+    if damaged:
+        note = f"{info.path.name} has {damaged} damaged pieces of sound or subtitles; left out"
+        settings.on_progress(Progress("convert", note=note))
+    return replace(result, sound=plan.sound)
 
 
 def _reported(

@@ -13,6 +13,7 @@ from clearswap.evaluation.report import ReportPage, write_json, write_report
 from clearswap.evaluation.sampling import sample
 from clearswap.evaluation.scores import BASELINE, METRICS, RESULT, ClipScores, Metric, Samples, score
 from clearswap.faces.tracker import TrackConfig
+from clearswap.media.files import locked
 from clearswap.progress import OnProgress, silent
 
 
@@ -93,23 +94,24 @@ def evaluate(
             "Whose face should it be? Give that person's face set as `identity`, or the right answer as `truth`."
         )
     clips = {"video": Path(video), "result": Path(result)} | ({} if truth is None else {"truth": Path(truth)})
-    samples = sample(
-        clips["result"],
-        clips["video"],
-        truth=clips.get("truth"),
-        identity=None if identity is None else Path(identity),
-        labels=None if labels is None else Path(labels),
-        samples=config.samples,
-        tracking=tracking,
-        on_progress=on_progress,
-    )
-    lines = score(samples, on_progress=on_progress)
-    metrics = [m for m in METRICS if m.key in lines[RESULT].scores]
-    notes = _notes(samples)
-    page = ReportPage({name: str(path) for name, path in clips.items()}, samples, lines, metrics, notes)
     home = Path(output)
-    write_json(home / "evaluation.json", page)
-    write_report(home / "report.html", page, worst=config.worst)
+    with locked(home, inside=True):
+        samples = sample(
+            clips["result"],
+            clips["video"],
+            truth=clips.get("truth"),
+            identity=None if identity is None else Path(identity),
+            labels=None if labels is None else Path(labels),
+            samples=config.samples,
+            tracking=tracking,
+            on_progress=on_progress,
+        )
+        lines = score(samples, on_progress=on_progress)
+        metrics = [m for m in METRICS if m.key in lines[RESULT].scores]
+        notes = _notes(samples)
+        page = ReportPage({name: str(path) for name, path in clips.items()}, samples, lines, metrics, notes)
+        write_json(home / "evaluation.json", page)
+        write_report(home / "report.html", page, worst=config.worst)
     return EvaluateResult(
         lines, metrics, samples.frames, samples.without_face, notes, home / "evaluation.json", home / "report.html"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,18 @@ from clearswap.errors import InputError, OptionError
 from clearswap.faces.face_models import ExpressionReader
 from clearswap.faces.faceset import INDEX, FaceRecord, Occluders, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
-from clearswap.media.files import atomic_folder, count_frames, encode_picture, list_inputs, read_source
+from clearswap.media.files import (
+    about_source,
+    atomic_folder,
+    encode_picture,
+    free_name,
+    is_picture,
+    left_out,
+    list_inputs,
+    read_source,
+)
 from clearswap.media.pipeline import ahead, map_ahead
-from clearswap.media.video import VideoFrame
+from clearswap.media.shown import VideoFrame
 from clearswap.progress import OnProgress, Progress, silent
 
 
@@ -83,19 +93,24 @@ def extract(
         OutputError: `output` exists, or cannot be written.
         FaceModelsMissing: The face models are not installed.
     """
-    sources = list_inputs([Path(given) for given in inputs])
-    lengths = [-(-count_frames(source) // config.every) for source in sources]
+
+    def tell(note: str) -> None:
+        on_progress(Progress("extract", note=note))
+
+    given = [Path(one) for one in inputs]
+    sources = list_inputs(given)
+    about = [about_source(source) for source in sources]
+    for note in (left_out(given), *(note for info in about for note in info.notes)):
+        if note:
+            tell(note)
     tracker, reader = make_tracker(tracking), ExpressionReader()
     faces = frames = empty = 0
     with atomic_folder(Path(output)) as folder, (folder / INDEX).open("w", encoding="utf-8") as index:
-        for number, (source, total) in enumerate(zip(sources, lengths, strict=True)):
-            same = sum(other.stem == source.stem for other in sources[:number])
-            name = f"{source.stem}-{same + 1}" if same else source.stem
-            covered = Occluders([source], None)
-            cut = partial(
-                _cut_out, folder=folder, name=name, source=source, config=config, covered=covered, reader=reader
-            )
-            decoded = ahead(read_source(source, every=config.every))
+        for info, (stem, name) in zip(about, _names(sources), strict=True):
+            source, total = info.path, -(-info.frames // config.every)
+            covered = Occluders([] if is_picture(source) else [source], None)
+            cut = partial(_cut_out, folder=folder, stem=stem, name=name, config=config, covered=covered, reader=reader)
+            decoded = ahead(read_source(source, every=config.every, on_note=tell))
             with (
                 closing(ahead(track(decoded, tracker.fresh()))) as found,
                 closing(map_ahead(cut, found)) as made,
@@ -113,12 +128,21 @@ def extract(
     return ExtractResult(faces, frames, empty)
 
 
+def _names(sources: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """How the pictures of each source begin, and what the index calls it: no two alike, and short enough to add to."""
+    stems, names = set[str](), set[str]()
+    for source in sources:
+        stem, name, path = (os.fsencode(part).decode("utf-8", "replace") for part in (source.stem, source.name, source))
+        yield free_name(stem.encode()[:200].decode("utf-8", "ignore"), "", stems), path if name in names else name
+        names.add(name)
+
+
 def _cut_out(
     found: tuple[VideoFrame, list[Face]],
     *,
     folder: Path,
+    stem: str,
     name: str,
-    source: Path,
     config: ExtractConfig,
     covered: Occluders,
     reader: ExpressionReader,
@@ -133,7 +157,7 @@ def _cut_out(
     for rank, face in enumerate(faces):
         matrix = face_matrix(face.landmarks, size)
         aligned = align(frame.picture, matrix, size)
-        file = f"{name}_{frame.index:06d}{f'_{rank + 1}' if rank else ''}.jpg"
+        file = f"{stem}_{frame.index:06d}{f'_{rank + 1}' if rank else ''}.jpg"
         (folder / file).write_bytes(encode_picture(aligned, ".jpg"))
         if occluder is not None and occluder.any():
             free = cv2.warpAffine(255 - 255 * occluder, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=255)
@@ -142,7 +166,7 @@ def _cut_out(
         records.append(
             FaceRecord(
                 file=file,
-                source=source.name,
+                source=name,
                 frame=frame.index,
                 time=round(frame.time, 6),
                 box=np.round(face.box, 2).tolist(),

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.api.convert import load_cast
-from clearswap.core.align import Frame, Points
+from clearswap.core.align import Frame, Points, SmoothConfig
 from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
-from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import load_signer
@@ -29,7 +28,8 @@ from clearswap.faces.pose import rough_pose
 from clearswap.faces.selection import Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig
 from clearswap.media.files import encode_picture, is_picture
-from clearswap.media.video import TimeRange, VideoFrame, probe, read_frames
+from clearswap.media.shown import VideoFrame
+from clearswap.media.video import TimeRange, probe, read_frames
 from clearswap.progress import OnProgress, silent
 
 _TILE = 224  # pixels

@@ -10,14 +10,14 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from clearswap.core.align import SmoothConfig
 from clearswap.core.detail import Shares
 from clearswap.core.expression import MEASURES, Expressions
-from clearswap.core.smoothing import SmoothConfig
 from clearswap.core.swap import DETAIL_REACH, NewFace, Swapper, smooth_faces, steady_layers, with_layer
 from clearswap.disclosure.stamp import Stamp
 from clearswap.faces.tracker import Faces
 from clearswap.media.pipeline import ahead, batched, map_ahead, windows
-from clearswap.media.video import VideoFrame
+from clearswap.media.shown import VideoFrame
 
 _BATCH = 8  # frames whose faces are drawn together
 

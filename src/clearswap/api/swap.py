@@ -28,7 +28,7 @@ from clearswap.errors import OutputError
 from clearswap.faces.faceset import INDEX
 from clearswap.faces.selection import SelectConfig
 from clearswap.faces.tracker import TrackConfig
-from clearswap.media.files import atomic_file, encode_picture, list_inputs, output_errors
+from clearswap.media.files import atomic_file, encode_picture, list_inputs, locked, output_errors
 from clearswap.media.video import probe, read_frames
 from clearswap.media.writer import EncodeConfig, require_container
 from clearswap.progress import OnProgress, Progress, silent
@@ -103,26 +103,27 @@ def swap(
     missing = [side for side, faces in folders.sets.items() if not (faces / INDEX).is_file()]
     list_inputs([clips[side] for side in missing])  # a mistyped name is found out before any work
     consent = require_consent(folders.sets, {"a": basis_a, "b": basis_b}, clips)
-    for side, faces in folders.sets.items():
-        if side in missing:
-            extract([clips[side]], faces, tracking=tracking, on_progress=on_progress)
-        else:
-            on_progress(Progress("extract", note=f"{faces} is there already and is kept"))
-        keep_consent({side: faces}, consent)
-    if _needs_training(folders.model, training, consent):
-        sides = (folders.faces_a, folders.faces_b)
-        train(*sides, folders.model, training=training, on_progress=on_progress, stop=stop, pause=pause)
-    return convert(
-        folders.model,
-        b,
-        output,
-        to="a",
-        select=select,
-        tracking=tracking,
-        label=label,
-        resume=True,
-        on_progress=on_progress,
-    )
+    with locked(folders.folder, inside=True):
+        for side, faces in folders.sets.items():
+            if side in missing:
+                extract([clips[side]], faces, tracking=tracking, on_progress=on_progress)
+            else:
+                on_progress(Progress("extract", note=f"{faces} is there already and is kept"))
+            keep_consent({side: faces}, consent)
+        if _needs_training(folders.model, training, consent):
+            sides = (folders.faces_a, folders.faces_b)
+            train(*sides, folders.model, training=training, on_progress=on_progress, stop=stop, pause=pause)
+        return convert(
+            folders.model,
+            b,
+            output,
+            to="a",
+            select=select,
+            tracking=tracking,
+            label=label,
+            resume=True,
+            on_progress=on_progress,
+        )
 
 
 def _needs_training(model: Path, training: TrainConfig, consent: dict[str, Consent]) -> bool:

@@ -9,6 +9,7 @@ Each step draws a batch of each person, warps it at random, and asks the network
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from clearswap.core.train_step import TrainingState, learn_shown, start_training
 from clearswap.disclosure.consent import Basis, keep_consent, public, require_consent
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.faces.covered import uncovered
-from clearswap.faces.faceset import FaceRecord, read_index, require_faceset
+from clearswap.faces.faceset import FaceRecord, read_index, require_faceset, unknown_pictures
 from clearswap.faces.selection import SAME
+from clearswap.media.files import locked
 from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training import checkpoint, detail_writer, device, loop
 from clearswap.training.dataset import load_faces
@@ -98,15 +100,15 @@ def train(
     device.keep_freed_memory()
     sets = {"a": Path(faces_a), "b": Path(faces_b)}
     origin = Path(init_from) if init_from is not None else None
-    with device.join_world() as world:
+    with device.join_world() as world, locked(Path(model), inside=True) if world.leads else nullcontext():
         config = _choose_config(Path(model), origin, training, world)
         consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, world)
-        free = {side: uncovered(faces, read_index(faces, at_least=2)) for side, faces in sets.items()}
+        on_progress = on_progress if world.leads else silent
+        free = {side: _usable(faces, on_progress) for side, faces in sets.items()}
         loaded = (load_faces(faces, config, world.device, free[side]) for side, faces in sets.items())
         data, held_out = zip(*loaded, strict=True)
         wanted = training.precision
         bfloat16 = device.computes_bfloat16(world.device) if wanted == "auto" else wanted == "bfloat16"
-        on_progress = on_progress if world.leads else silent
         on_progress(Progress("train", note=device.describe_device(world.device, bfloat16=bfloat16)))
         job = Job(
             Path(model),
@@ -185,6 +187,14 @@ def _settle_consent(sets: dict[str, Path], basis: dict[str, Basis | None], world
     if world.leads:
         keep_consent(sets, consent)
     return {side: public(record, name=True) for side, record in consent.items()}
+
+
+def _usable(faces: Path, on_progress: OnProgress) -> list[FaceRecord]:
+    """The faces of a set that nothing covers. Says which pictures are none of them. Raises `FacesetError`."""
+    records = read_index(faces, at_least=2)
+    if note := unknown_pictures(faces, records):
+        on_progress(Progress("train", note=note))
+    return uncovered(faces, records)
 
 
 def find_batch_size(job: Job, most: int) -> int:

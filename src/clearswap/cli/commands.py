@@ -21,6 +21,7 @@ import clearswap
 from clearswap.cli.controls import has_display, keys_pressed, preview_window
 from clearswap.cli.progress_bar import progress_bar
 from clearswap.errors import OptionError
+from clearswap.progress import Progress
 
 if TYPE_CHECKING:  # these import torch
     from clearswap.api.check import CheckResult
@@ -32,11 +33,12 @@ CALLBACKS = ("on_progress", "stop", "pause")
 
 @dataclass
 class Call:
-    """A verb, the arguments that were given, and the console to print on."""
+    """A verb, the arguments that were given, the console to print on, and whether it shows more than notes."""
 
     verb: Callable[..., Any]
     arguments: dict[str, Any]
     console: Console = field(default_factory=Console)
+    bars: bool = True
 
     @contextmanager
     def ready(self, other_keys: Callable[[], str] = str) -> Generator[Callable[[], Any]]:
@@ -51,13 +53,18 @@ class Call:
                 keys = opened.enter_context(keys_pressed(other_keys))
                 callbacks |= {"stop": keys.stop, "pause": keys.paused}
             if "on_progress" in taken:
-                callbacks["on_progress"] = opened.enter_context(progress_bar(self.console))
+                bars = progress_bar(self.console) if self.bars else nullcontext(self._note)
+                callbacks["on_progress"] = opened.enter_context(bars)
             yield partial(self.verb, **self.arguments, **callbacks)
 
     def __call__(self) -> Any:
         """Run the verb."""
         with self.ready() as verb:
             return verb()
+
+    def _note(self, progress: Progress) -> None:
+        if progress.note:
+            self.say(progress.note)
 
     def say(self, text: object) -> None:
         """Print a line as it is."""
@@ -230,7 +237,7 @@ def check(call: Call, *, json: Annotated[bool, "Print JSON for machines."] = Fal
     """Check files; leaves with the code of the worst."""
     from clearswap.api.check import UNREADABLE, worst
 
-    call.console = Console(stderr=True, quiet=not sys.stderr.isatty())  # no progress among the results
+    call.console, call.bars = Console(stderr=True), sys.stderr.isatty()  # no progress among the results
     checked: list[CheckResult] = call()
     if json:
         entries = [one.to_json() for one in checked]

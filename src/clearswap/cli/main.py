@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 from docstring_parser import DocstringStyle
 from docstring_parser import parse as parse_docstring
 from rich.console import Console
@@ -141,6 +142,9 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of tags that it does not know in pictures
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text that can be printed
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     errors = Console(stderr=True, soft_wrap=True)
     try:
         if (parsed := _parse(sys.argv[1:] if arguments is None else arguments, errors)) is not None:
@@ -182,13 +186,21 @@ def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = Tr
         help=_HELP,
         help_format="markdown",
         version=clearswap.__version__,
-        error_formatter=lambda error: Text(f"clearswap: {error}"),
+        error_formatter=_said,
         group_arguments=_ARGUMENTS,
         group_parameters=_OPTIONS,
+        default_parameter=Parameter(json_dict=False, json_list=False),  # a file may be called `[2024] a.mp4`
     )
     for name in COMMANDS:
         _add(app, name, called=name in called, everything=everything)
     return app
+
+
+def _said(error: CycloptsError) -> Text:
+    """What is wrong with a command line, in a sentence."""
+    given = error.token.keyword or error.token.value if isinstance(error, UnknownOptionError) else ""
+    hint = f" To name the file {given}, write ./{given} or put -- before it." if given and Path(given).exists() else ""
+    return Text(f"clearswap: {error}{hint}")
 
 
 def _add(app: App, name: str, *, called: bool, everything: bool) -> None:

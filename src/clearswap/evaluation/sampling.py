@@ -46,7 +46,8 @@ from clearswap.faces.faceset import Occluders, read_face, read_index
 from clearswap.faces.selection import Embedding, chip
 from clearswap.faces.tracker import Face, TrackConfig, Tracker, follow
 from clearswap.media.pipeline import ahead
-from clearswap.media.video import VideoFrame, probe, read_frames
+from clearswap.media.shown import VideoFrame
+from clearswap.media.video import probe, read_frames
 from clearswap.progress import OnProgress, Progress, silent
 
 Pattern: TypeAlias = NDArray[np.uint8]  # of a mark; see `disclosure/mark.py`

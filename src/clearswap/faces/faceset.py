@@ -1,7 +1,9 @@
 """A face set: a plain folder of aligned face pictures and one index file, `index.jsonl`.
 
 The pictures may be looked at, sorted and deleted by hand in any file manager: the index is keyed by file name, and
-entries without a picture are passed over. Each line of the index is one face:
+entries without a picture are passed over. Other tools may enlarge them or save them as another kind of file: they are
+taken as large as they are now, and a name with another suffix is taken for the one in the index. Each line of the index
+is one face:
 
     {"file": "clip_000012.jpg", "source": "clip.mp4", "frame": 12, "time": 0.4, "box": [l, t, r, b],
      "matrix": [[a, b, c], [d, e, f]], "score": 0.99, "sharpness": 41.2, "size": 256, "landmarks": [[x, y], ...],
@@ -20,7 +22,7 @@ covers the face and white elsewhere. Training learns nothing from what is black,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,11 +33,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Points, invert, transform
+from clearswap.core.align import Frame, Points, invert, transform, zoomed
 from clearswap.core.expression import Coefficients, Expressions, read_expression
 from clearswap.errors import FacesetError, InputError, OutputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
-from clearswap.media.files import PICTURE_SUFFIXES, atomic_file, read_picture
+from clearswap.media.files import PICTURE_SUFFIXES, atomic_file, picture_size, read_picture
 
 INDEX = "index.jsonl"
 _SHAPES, _OLD_SHAPES = ((478, 2), (52,)), ((468, 2), (0,))  # of landmarks and coefficients
@@ -86,14 +88,13 @@ def require_faceset(folder: Path) -> Path:
 
 
 def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
-    """The entries whose pictures are still there, in the order of the index.
+    """The entries whose pictures are still there, in the order of the index, each as large as its picture is now.
 
     A set made before 0.3, with the 468 landmarks of then, is looked at anew, and its index rewritten.
 
     Raises `FacesetError`, also when there are fewer than `at_least`, and `FaceModelsMissing`.
     """
     index = require_faceset(folder)
-    present = {path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
     records: list[FaceRecord] = []
     outdated = False
     for number, line in enumerate(index.read_bytes().splitlines(), 1):
@@ -107,13 +108,66 @@ def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
             outdated |= shapes == _OLD_SHAPES
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FacesetError(f"{index} is damaged in line {number}; make the face set anew.") from error
-        if record.file in present:
-            records.append(record)
+        records.append(record)
+    records = [_as_large(folder, record) for record in _present(folder, records)]
     if len(records) < at_least:
+        strange = unknown_pictures(folder, records)
         raise FacesetError(
             f"{folder} holds {len(records)} face{'s' * (len(records) != 1)}; training needs {at_least} or more."
+            + f" {strange}" * bool(strange)
         )
     return _look_anew(folder, records) if outdated else records
+
+
+def _pictures(folder: Path) -> list[str]:
+    """The names of the pictures in a folder; masks are none."""
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    return [name for name in names if not name.endswith(".mask.png")]
+
+
+def _present(folder: Path, records: list[FaceRecord]) -> Iterator[FaceRecord]:
+    """The entries that have a picture: of their name, or else the only one of that name with another suffix."""
+    pictures, known = _pictures(folder), {record.file for record in records}
+    alike: dict[str, list[str]] = {}
+    for name in pictures:
+        if name not in known:
+            alike.setdefault(Path(name).stem, []).append(name)
+    there = set(pictures)
+    for record in records:
+        others = alike.get(Path(record.file).stem, [])
+        if record.file in there:
+            yield record
+        elif len(others) == 1:
+            yield replace(record, file=others[0])
+
+
+def _as_large(folder: Path, record: FaceRecord) -> FaceRecord:
+    """An entry whose size and matrix are those of its picture, which may have been enlarged. Raises `FacesetError`."""
+    path = folder / record.file
+    try:
+        width, height = picture_size(path)
+    except InputError as error:
+        raise FacesetError(f"{error} Delete it from the face set.") from error
+    if width != height:
+        raise FacesetError(
+            f"{path} is {width}x{height}, but a picture of a face set is square; restore it, or delete it from the set."
+        )
+    if width == record.size:
+        return record
+    return replace(record, size=width, matrix=zoomed(np.array(record.matrix), record.size, width).tolist())
+
+
+def unknown_pictures(folder: Path, records: list[FaceRecord]) -> str:
+    """What to tell people of the pictures that belong to none of the entries `records`; empty where there are none."""
+    known = {record.file for record in records}
+    names = [name for name in _pictures(folder) if name not in known]
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" * (len(names) > 3)
+    return (
+        f"The index of {folder} does not know {', '.join(names[:3])}{more}: not used; give pictures the names that "
+        "they had, or make a face set of them with `extract`."
+    )
 
 
 def _look_anew(folder: Path, records: list[FaceRecord]) -> list[FaceRecord]:

@@ -15,7 +15,7 @@ from clearswap.errors import InputError, OptionError
 from clearswap.faces.selection import Embedding, Role, SelectConfig, WhichFaces, chip
 from clearswap.faces.tracker import Face, FacesWriter, TrackConfig, Tracker, follow, make_tracker
 from clearswap.media.files import read_picture
-from clearswap.media.video import VideoFrame
+from clearswap.media.shown import VideoFrame
 from clearswap.progress import OnProgress, Progress
 
 _LOOK_EVERY = 10  # frames between two looks at who it is

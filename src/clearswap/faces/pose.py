@@ -6,6 +6,7 @@ swap there is a guess.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,10 +81,12 @@ def plot_poses(poses: dict[str, Poses], output: Path) -> None:
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
     for (name, points), colour, mark in zip(poses.items(), ("tab:blue", "tab:orange"), ("o", "^"), strict=False):
-        axes.scatter(points[:, 0], points[:, 1], s=14, alpha=0.5, color=colour, marker=mark, label=name, linewidths=0)
+        label = name.encode("utf-8", "replace").decode().replace("$", r"\$")  # else it may be taken for mathematics
+        axes.scatter(points[:, 0], points[:, 1], s=14, alpha=0.5, color=colour, marker=mark, label=label, linewidths=0)
     axes.set(title="Which way the faces look", xlabel="yaw, degrees (+ the picture's right)", ylabel="pitch (+ up)")
     axes.set_aspect("equal", "datalim")
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
-    with atomic_file(output) as partial:
+    with atomic_file(output) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font lacks
         figure.savefig(partial, format="png", dpi=100)

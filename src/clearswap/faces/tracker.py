@@ -28,12 +28,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.align import Frame, Points
-from clearswap.core.smoothing import SmoothConfig, smooth_tracks
+from clearswap.core.align import Frame, Points, SmoothConfig, smooth_tracks
 from clearswap.faces.face_models import Detections, Detector, Landmarker, Roi, five_points_roi, roi_of
 from clearswap.media.files import atomic_file, output_errors
 from clearswap.media.pipeline import ahead
-from clearswap.media.video import VideoFrame
+from clearswap.media.shown import VideoFrame
 
 # Presence that is enough once a face is followed, and to find it again where it was lost. A hand over half of a face
 # brings the presence down to some hundredths while the landmarks stay within 20 % of the eye distance; on seven people

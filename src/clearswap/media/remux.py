@@ -1,129 +1,267 @@
 """Sound, subtitles and chapters of a clip, handed over to another that has its picture.
 
 Copied packet for packet where the output's container can hold them. Otherwise sound is encoded again, as AAC or Opus,
-and subtitles of text as mov_text; subtitles that are pictures are left out.
+and subtitles of text as mov_text. Which way goes is tried with the first packets of each track before anything else is
+done: what no way takes is left out, and said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import av
 from av.container import OutputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from clearswap.media.video import address, open_video
+
+_TRIED = 50  # packets of a track with which a way is tried
+_LOOKED = 5000  # packets of a file in which these are looked for: subtitles may be rare
+_LEAD = Fraction(1, 10)  # seconds of sound before the clip that are kept: codes need some to begin with
+_COUNTED = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # by channels
+_NAMES = ("title", "language", "handler_name")  # what a track says of itself
+_NO_TITLES = ("Handler", "Media", "handler")
+# FFmpeg writes languages into a MOV by their older codes, and those that it does not find as undetermined
+_OF_MOV = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "fre": "fra"}
+_KINDS = {"audio": "sound", "subtitle": "subtitles", "video": "picture"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of a clip's tracks.
+
+    Attributes:
+        ways: How each track that is kept is handed over, by its number in the file.
+        notes: What is said of the others, a sentence each.
+        sound: "none", "copied" (packet for packet) or "re-encoded" (to AAC; Opus in a WebM).
+    """
+
+    ways: Mapping[int, type[_Copied]]
+    notes: tuple[str, ...]
+    sound: str
+
+
+def plan_tracks(source: Path, film: int, output: Path, folder: Path) -> Plan:
+    """How the tracks of `source` besides its `film` get into a file of the kind of `output`; tried in `folder`."""
+    ways: dict[int, type[_Copied]] = {}
+    lost: list[str] = []
+    with open_video(source) as container:
+        streams: list[Any] = [stream for stream in container.streams if stream.index != film]
+        for stream in streams:
+            fitting = (
+                way for way in _ways(stream) if _works(source, stream.index, way, folder / f"trial{output.suffix}")
+            )
+            if (way := next(fitting, None)) is not None:
+                ways[stream.index] = way
+            else:
+                lost.append(f"{_KINDS.get(stream.type, stream.type)} ({_code_of(stream)})")
+        sounds = {ways[stream.index] for stream in container.streams.audio if stream.index in ways}
+    sound = "re-encoded" if _EncodedSound in sounds else "copied" if sounds else "none"
+    kinds = ", ".join(f"{lost.count(kind)} {kind}" if lost.count(kind) > 1 else kind for kind in dict.fromkeys(lost))
+    note = f"{output.suffix} cannot hold this of {source.name}, so it is left out: {kinds}"
+    return Plan(ways, (note,) if lost else (), sound)
+
+
+def _ways(stream: Any) -> tuple[type[_Copied], ...]:
+    """How a track may be handed over, the best way first."""
+    if stream.codec_context is None:  # in a code that FFmpeg does not know
+        return ()
+    if stream.type == "audio":
+        return (_Copied, _EncodedSound)
+    if stream.type == "subtitle":
+        return (_Copied, _Text)
+    return ()
+
+
+def _code_of(stream: Any) -> str:
+    known = stream.codec_context is not None
+    return (
+        "a cover"
+        if stream.disposition & Disposition.attached_pic
+        else stream.codec_context.name
+        if known
+        else "unknown"
+    )
+
+
+def _works(source: Path, track: int, way: type[_Copied], trial: Path) -> bool:
+    """Whether the first packets of a track get into a file of a kind in a certain way."""
+    try:
+        with open_video(source) as container, av.open(address(trial), "w") as out:
+            stream = container.streams[track]
+            if way is _Copied and not _fits(stream, out):
+                return False
+            made = way(stream, out)
+            looked = islice(container.demux(), _LOOKED)
+            for packet in islice((one for one in looked if one.stream_index == track and one.size), _TRIED):
+                made.mux(packet, out, Fraction(0))
+            made.flush(out)
+    except Exception:  # whatever goes wrong now would go wrong after hours
+        return False
+    else:
+        return True
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 class Remuxer:
-    """Hands sound and subtitles of `source` over to `out`, in step with the picture, and the chapters at once.
+    """Hands the tracks of `source` over to `out` by a plan, in step with the picture, and the chapters at once.
 
     Attributes:
-        sound: What becomes of the sound: "none", "copied" (packet for packet) or "re-encoded" (to AAC; Opus in a WebM).
-        left_out: Kinds of subtitles that `out` cannot hold (those that are pictures).
+        damaged: Packets of sound and subtitles that could not be decoded.
     """
 
     def __init__(
-        self, source: Any, out: OutputContainer, *, start: Fraction = Fraction(0), end: float | None = None
+        self, source: Any, out: OutputContainer, plan: Plan, *, zero: Fraction, start: Fraction, end: float | None
     ) -> None:
-        """Take what lies between the seconds `start` and `end` of `source`; `start` becomes zero."""
-        self._out, self._start, self._end = out, start, end
-        self.left_out: list[str] = []
-        self._tracks: dict[int, _Copied] = {}
-        for stream in source.streams.audio:
-            self._tracks[stream.index] = _Copied(stream, out) if _fits(stream, out) else _EncodedSound(stream, out)
-        ways = {type(track) for track in self._tracks.values()}
-        self.sound = "re-encoded" if _EncodedSound in ways else "copied" if ways else "none"
-        for stream in source.streams.subtitles:
-            if _fits(stream, out):
-                self._tracks[stream.index] = _Copied(stream, out)
-            elif stream.codec_context.codec.text_sub and "mov_text" in out.supported_codecs:
-                self._tracks[stream.index] = _Text(stream, out)
-            else:
-                self.left_out.append(stream.codec_context.name)
-        if chapters := _chapters(source, start, end):
+        """Take what lies between the seconds `start` and `end` of the clip, which begins at `zero` of the file."""
+        self._out, self._zero, self._trimmed = out, zero + start, bool(start)
+        self._end = None if end is None else float(zero) + end
+        self._tracks = {index: way(source.streams[index], out) for index, way in plan.ways.items()}
+        if chapters := _chapters(source, self._zero, self._end):
             out.set_chapters(chapters)
         wanted = [source.streams[index] for index in self._tracks]
         self._packets = self._in_range(source.demux(*wanted) if wanted else iter(()))
         self._next: Any | None = next(self._packets, None)
 
+    @property
+    def damaged(self) -> int:
+        """Packets that could not be decoded."""
+        return sum(track.damaged for track in self._tracks.values())
+
     def mux_until(self, time: float) -> None:
-        """Mux every packet that starts before `time` (seconds)."""
-        while self._next is not None and float((self._next.dts or 0) * (self._next.time_base or 0)) <= time:
-            self._out.mux(self._tracks[self._next.stream.index].convert(self._next))
+        """Mux every packet that starts before `time`, in seconds of the output."""
+        while self._next is not None and float(self._next.dts * self._next.time_base - self._zero) <= time:
+            self._tracks[self._next.stream_index].mux(self._next, self._out, self._zero)
             self._next = next(self._packets, None)
-        if self._next is None:
-            for track in self._tracks.values():
-                self._out.mux(track.flush())
-            self._tracks.clear()
+
+    def close(self) -> None:
+        """Mux all that is left."""
+        self.mux_until(float("inf"))
+        for track in self._tracks.values():
+            track.flush(self._out)
 
     def _in_range(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """The packets between start and end, counted from the start."""
-        for packet in packets:
-            if packet.dts is None or packet.time_base is None:  # the last one, which holds nothing
-                yield packet
+        """The packets between start and end; where a file is damaged, it ends."""
+        ends: dict[int, int] = {}  # when the last packet of each track is over: not all have times
+        while (packet := _next_packet(packets)) is not None:
+            if not packet.size or not packet.time_base:
                 continue
-            time = float(packet.dts * packet.time_base)
-            if (self._start and time < float(self._start)) or (self._end is not None and time >= self._end):
+            if packet.dts is None:
+                packet.dts = packet.pts if packet.pts is not None else ends.get(packet.stream_index, 0)
+            ends[packet.stream_index] = packet.dts + (packet.duration or 0)
+            time = packet.dts * packet.time_base
+            if packet.is_discard and time < self._zero - _LEAD:
                 continue
-            shift = round(self._start / packet.time_base)
-            packet.dts -= shift
-            packet.pts = None if packet.pts is None else packet.pts - shift
+            if (self._trimmed and time < self._zero) or (self._end is not None and float(time) >= self._end):
+                continue
             yield packet
 
 
+def name_like(made: Any, stream: Any, out: OutputContainer) -> None:
+    """Give a track of the output the title and language of one of the source, and its place among the others."""
+    said = {name: stream.metadata[name] for name in _NAMES if name in stream.metadata}
+    handler = said.get("handler_name", "")  # where MP4 keeps titles, or else who wrote the file
+    title = said.get("title", "" if any(word in handler for word in _NO_TITLES) else handler)
+    if title:
+        said |= {"title": title, "handler_name": title}
+    if out.format.name == "mov":
+        said["language"] = _OF_MOV.get(said.get("language", ""), said.get("language", "und"))
+    made.metadata.update(said)
+    made.disposition = stream.disposition
+
+
+def _next_packet(packets: Iterator[Any]) -> Any | None:
+    try:
+        return next(packets, None)
+    except FFmpegError:
+        return None
+
+
 class _Copied:
-    """A track of the output that takes a track of the source packet for packet."""
+    """A track of the output that takes a track of the source packet for packet.
+
+    Attributes:
+        damaged: Packets that could not be decoded.
+    """
 
     def __init__(self, stream: Any, out: OutputContainer) -> None:
+        self.damaged, self._last = 0, -(2**62)
         self._made = self._add_to(out, stream)
-        if "language" in stream.metadata:
-            self._made.metadata["language"] = stream.metadata["language"]
+        name_like(self._made, stream, out)
 
     def _add_to(self, out: OutputContainer, stream: Any) -> Any:
         """Add the new track to `out`."""
         return out.add_stream_from_template(stream)
 
-    def convert(self, packet: Any) -> list[Any]:
-        """The packets that one of the source becomes."""
-        if not packet.size:
-            return []
+    def mux(self, packet: Any, out: OutputContainer, zero: Fraction) -> None:
+        """Write a packet of the source, whose times are counted from the second `zero` then."""
+        shift = round(zero / packet.time_base)
+        packet.dts = self._last = max(self._last + 1, packet.dts - shift)  # files may give two packets one time
+        packet.pts = packet.dts if packet.pts is None else max(packet.dts, packet.pts - shift)
         packet.stream = self._made
-        return [packet]
+        out.mux(packet)
 
-    def flush(self) -> list[Any]:
-        """The packets that are left at the end."""
-        return []
+    def flush(self, out: OutputContainer) -> None:
+        """Write what is left at the end."""
 
 
 class _EncodedSound(_Copied):
     """Sound that is decoded and encoded again."""
 
-    _end = 0, Fraction(1, 1000)  # when the last decoded sound is over, in which time base
+    _end = Fraction(0)  # second at which the last decoded sound is over
 
     def _add_to(self, out: OutputContainer, stream: Any) -> Any:
-        codec, rate = ("libopus", 48000) if out.format.name == "webm" else ("aac", stream.rate)
-        layout = stream.layout.name
-        if layout.endswith("channels"):  # old files only say how many there are, which encoders do not take
-            layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(stream.channels, "stereo")
-        return out.add_stream(codec, rate=rate, layout=layout)
+        codec, rate = ("libopus", 48000) if out.format.name == "webm" else ("aac", min(stream.rate, 96000))
+        return out.add_stream(codec, rate=rate, layout=_layout(stream, codec, rate))
 
-    def convert(self, packet: Any) -> list[Any]:
-        made: list[Any] = []
-        for sound in packet.decode():
-            if sound.pts is None:  # what some decoders give back at the very end
-                sound.pts, sound.time_base = self._end
-            base = sound.time_base
-            self._end = sound.pts + round(sound.samples / (sound.sample_rate * base)), base
-            made += self._made.encode(sound)
-        return made
+    def mux(self, packet: Any, out: OutputContainer, zero: Fraction) -> None:
+        try:
+            sounds = packet.decode()
+        except FFmpegError:
+            self.damaged += 1
+            return
+        for sound in sounds:
+            self._encode(sound, out, zero)
 
-    def flush(self) -> list[Any]:
-        return self._made.encode(None)
+    def _encode(self, sound: Any, out: OutputContainer, zero: Fraction) -> None:
+        base = sound.time_base or Fraction(1, sound.sample_rate)
+        begin = self._end if sound.pts is None else sound.pts * base - zero  # some decoders lose the last one's time
+        self._end = begin + Fraction(sound.samples, sound.sample_rate)
+        sound.time_base = Fraction(1, sound.sample_rate)
+        sound.pts = round(begin / sound.time_base)
+        out.mux(self._made.encode(sound))
+
+    def flush(self, out: OutputContainer) -> None:
+        out.mux(self._made.encode(None))
+
+
+def _layout(stream: Any, codec: str, rate: int) -> str:
+    """How the channels of encoded sound are laid out: as they are, as is usual for their number, or as two."""
+    for layout in (stream.layout.name, _COUNTED.get(stream.channels, "stereo")):
+        try:
+            context: Any = av.CodecContext.create(codec, "w")
+            context.layout, context.sample_rate = layout, rate
+            context.format = context.codec.audio_formats[0]
+            context.open()
+        except (FFmpegError, ValueError):
+            continue
+        return layout
+    return "stereo"
 
 
 class _Text(_Copied):
     """Subtitles of any text format, as what MP4 and MOV hold."""
 
     def _add_to(self, out: OutputContainer, stream: Any) -> Any:
+        if not stream.codec_context.codec.text_sub or "mov_text" not in out.supported_codecs:
+            raise ValueError("these are pictures")
         self._decoder = stream.codec_context
         self._decoder.open()  # which makes the header that the encoder asks for
         made: Any = out.add_stream("mov_text")
@@ -131,14 +269,17 @@ class _Text(_Copied):
         made.codec_context.time_base = stream.time_base
         return made
 
-    def convert(self, packet: Any) -> list[Any]:
-        text = self._decoder.decode2(packet) if packet.size else None
-        if text is None:
-            return []
-        made = self._made.codec_context.encode_subtitle(text)
-        made.pts = made.dts = packet.pts
-        made.duration, made.time_base, made.stream = packet.duration, packet.time_base, self._made
-        return [made]
+    def mux(self, packet: Any, out: OutputContainer, zero: Fraction) -> None:
+        try:
+            text = self._decoder.decode2(packet)
+        except FFmpegError:
+            self.damaged += 1
+            return
+        if text is not None:
+            made = self._made.codec_context.encode_subtitle(text)
+            made.pts = made.dts = (packet.dts if packet.pts is None else packet.pts) - round(zero / packet.time_base)
+            made.duration, made.time_base, made.stream = packet.duration, packet.time_base, self._made
+            out.mux(made)
 
 
 def _fits(stream: Any, out: OutputContainer) -> bool:

@@ -1,47 +1,76 @@
-"""Reading video: frames as upright RGB pictures with their times. PyAV does the decoding."""
+"""Reading video: frames as a player shows them, as RGB pictures with their times. PyAV does the decoding.
+
+A file may begin with a cover picture, at any time of day, and end before it says. Here is found what its film is,
+when that begins, and how far it goes; `shown.py` makes what a player shows of its frames.
+"""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
-from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
+from clearswap.media.shown import (
+    LARGEST,
+    Display,
+    OnNote,
+    VideoFrame,
+    has_alpha,
+    pixel_aspect,
+    progressive,
+    square_size,
+    turn,
+)
 
-
-@dataclass(frozen=True)
-class VideoFrame:
-    """A frame with its place in the clip."""
-
-    picture: Frame  # (H, W, 3) RGB, upright
-    index: int
-    pts: int  # in units of the video's time base
-    duration: int  # likewise; 0 where the file does not say
-    time: float  # seconds from the clip's zero
+_UNSEEN = Disposition.attached_pic | Disposition.timed_thumbnails  # tracks that are no film
+_RATES = Fraction(1, 1000), Fraction(1000)  # frames a second; a file that says others does not know
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says of itself, checked against what it holds."""
+    """What a video file says of itself, checked against what it holds.
+
+    Attributes:
+        path: The file.
+        track: Which of its tracks is the film.
+        width: In pixels, as shown: upright, and with square pixels.
+        height: Likewise.
+        stored: Width and height of the upright frame in the pixels of the file.
+        pixel_aspect: How many times as wide as high such a pixel is shown.
+        rate: Mean frames a second.
+        time_base: The unit of the video's times, in seconds.
+        zero: When the clip begins, in that unit: its first picture or its first sound.
+        frames: How many there are; fewer may decode.
+        notes: What is to be said of the file, a sentence each.
+        pix_fmt: FFmpeg's name of the kind of pixels.
+        colorspace: FFmpeg's AVCOL_* numbers, as the next three.
+    """
 
     path: Path
-    width: int  # upright
+    track: int
+    width: int
     height: int
-    rate: Fraction  # mean frames a second
+    stored: tuple[int, int]
+    pixel_aspect: Fraction
+    rate: Fraction
     time_base: Fraction
+    zero: int
     frames: int
+    notes: tuple[str, ...]
     pix_fmt: str
-    colorspace: int  # FFmpeg's AVCOL_* numbers
+    colorspace: int
     color_range: int
     color_primaries: int
     color_trc: int
@@ -60,9 +89,9 @@ class TimeRange:
     end: float | None = None
 
     def __post_init__(self) -> None:
-        if self.start < 0:
+        if not 0 <= self.start < math.inf:
             raise OptionError(f"A video does not begin at second {self.start:g}; give 0 or more.")
-        if self.end is not None and self.end <= self.start:
+        if self.end is not None and not self.start < self.end:
             raise OptionError(f"From second {self.start:g} to {self.end:g} is no part of a video; give a later end.")
 
     def frames(self, info: VideoInfo) -> int:
@@ -71,19 +100,24 @@ class TimeRange:
         return max(1, round(min(end, info.frames) - first))
 
 
+def address(path: Path) -> str:
+    """What FFmpeg calls a file: without this it takes `10:30.mp4` and `http:x.mp4` for addresses."""
+    return f"file:{path}"
+
+
 @contextmanager
 def open_video(path: Path) -> Generator[InputContainer]:
     """Open a video for reading. Raises `InputError` when there is none or FFmpeg cannot read it."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist; check the name.")
+        raise InputError(f"{path} {'is no file' if path.exists() else 'does not exist'}; check the name.")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy it again.")
     try:
-        container = av.open(str(path))
-    except FFmpegError as error:
+        container = av.open(address(path), metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except (FFmpegError, ValueError) as error:
+        why = error.strerror if isinstance(error, FFmpegError) else error
         raise InputError(
-            f"{path} is not a video or picture that can be read ({error.strerror});"
-            " it may be cut short or of another kind."
+            f"{path} is not a video or picture that can be read ({why}); it may be cut short or of another kind."
         ) from error
     with container:
         if not container.streams.video:
@@ -91,174 +125,265 @@ def open_video(path: Path) -> Generator[InputContainer]:
         yield container
 
 
-def probe(path: Path) -> VideoInfo:
-    """Read what a video is, and check that it is complete.
+def film_of(container: InputContainer, path: Path) -> VideoStream:
+    """The track that a player shows: not a cover picture or thumbnails; of several that by default, or the largest.
 
-    Raises `InputError` when the file cannot be read, is cut short, or holds no frame.
+    Raises `InputError` where there is none.
+    """
+    films = [stream for stream in container.streams.video if not stream.disposition & _UNSEEN]
+    films = [stream for stream in films if _codec_of(stream) and stream.width * stream.height] or films[:1]
+    if not films:
+        raise InputError(f"{path} has a cover picture, but no film; give a video or a picture.")
+    chosen = [stream for stream in films if stream.disposition & Disposition.default] or films
+    film = max(chosen, key=lambda stream: stream.width * stream.height if _codec_of(stream) else 0)
+    if not _codec_of(film):
+        raise InputError(f"{path} has a film in a code that FFmpeg does not know; convert it to MP4 first.")
+    if film.width * film.height > LARGEST:
+        raise InputError(f"{path} has frames of {film.width}x{film.height} pixels, which is too many; make them fewer.")
+    return film
+
+
+def _codec_of(stream: Any) -> bool:
+    """Whether FFmpeg can decode a track."""
+    return stream.codec_context is not None and stream.codec_context.codec is not None
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read what a video is, and what it holds of what it promises.
+
+    Raises `InputError` when the file cannot be read or holds no frame.
     """
     with open_video(path) as container:
-        return _probe(container, path)[0]
-
-
-def probe_and_read(path: Path, *, time_range: TimeRange = TimeRange()) -> tuple[VideoInfo, Iterator[VideoFrame]]:
-    """Do what `probe` and `read_frames` do, and open the file once for both. Raises `InputError`."""
-    with ExitStack() as opened:
-        container = opened.enter_context(open_video(path))
-        container.streams.video[0].thread_type = "AUTO"  # cannot be changed once a frame is decoded
-        info, rewinds = _probe(container, path)
-        if rewinds:
-            return info, _rewound(container, opened.pop_all(), time_range)
-    return info, read_frames(path, time_range=time_range)
-
-
-def _rewound(container: InputContainer, opened: ExitStack, time_range: TimeRange) -> Iterator[VideoFrame]:
-    """Yield the frames of a video that was read before, and close it."""
-    with opened:
+        film = film_of(container, path)
+        base = film.time_base or Fraction(1, 90000)
+        packets = _count_packets(container, film)
         container.seek(0)
-        yield from _decode(container, 1, time_range)
+        first = next(_decoded(container, film, path, lambda _: None), None)
+        if first is None:
+            raise InputError(f"{path} holds no frame that can be decoded; copy it again.")
+        stored, aspect = (first.width, first.height), pixel_aspect(film)
+        if turn(first)[0]:
+            stored, aspect = (first.height, first.width), 1 / aspect
+        width, height = square_size(stored, aspect)
+        context = film.codec_context
+        rate = film.average_rate or film.guessed_rate or Fraction(25)
+        return VideoInfo(
+            path=path,
+            track=film.index,
+            width=width,
+            height=height,
+            stored=stored,
+            pixel_aspect=aspect,
+            rate=rate if _RATES[0] <= rate <= _RATES[1] else Fraction(25),
+            time_base=base,
+            zero=_zero(container, film),
+            frames=max(1, packets.shown),
+            notes=tuple(_notes(path, container, film, packets, first)),
+            pix_fmt=first.format.name,
+            colorspace=int(context.colorspace),
+            color_range=int(context.color_range),
+            color_primaries=int(context.color_primaries),
+            color_trc=int(context.color_trc),
+        )
 
 
-def _probe(container: InputContainer, path: Path) -> tuple[VideoInfo, bool]:
-    """What an open video is, and whether going back in it leads to its very first frame, which few formats fail to do.
+@dataclass(frozen=True)
+class _Packets:
+    """What a film's packets say without being decoded, about 10 µs each.
 
-    Raises `InputError`.
+    Attributes:
+        shown: How many there are, without those that an edit cut off.
+        start: When the first is shown, in units of the time base; None where the file has no times.
+        end: When the last is over.
+        broken: Why reading stopped before the file's end.
     """
-    frames, start = _count_frames(container, path)
-    container.seek(0)
-    stream = container.streams.video[0]
-    try:
-        first = next(container.decode(stream), None)
-    except FFmpegError as error:
-        raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
-    if first is None:
-        raise InputError(f"{path} holds no frame; copy it again.")
-    turned = first.rotation % 180 != 0
-    context = stream.codec_context
-    info = VideoInfo(
-        path=path,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
-        rate=stream.average_rate or stream.guessed_rate or Fraction(25),
-        time_base=stream.time_base or Fraction(1, 90000),
-        frames=frames,
-        pix_fmt=first.format.name,
-        colorspace=int(context.colorspace),
-        color_range=int(context.color_range),
-        color_primaries=int(context.color_primaries),
-        color_trc=int(context.color_trc),
-    )
-    return info, start is not None and first.pts == start
+
+    shown: int
+    start: int | None
+    end: int
+    broken: str
 
 
-def _count_frames(container: InputContainer, path: Path) -> tuple[int, int | None]:
-    """How many frames are shown, and when the first one is, as far as their packets say that; without decoding, about
-    10 µs each.
+def _reaches_beyond(path: Path) -> bool:
+    """Whether the last box of an MP4 or MOV, or the one list of an AVI, is longer than what is left of the file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+            return int.from_bytes(head[4:8], "little") + 8 > size
+        at = 0
+        while head[4:8].isalnum() and at < size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            length = int.from_bytes(head[8:], "big") if length == 1 else length
+            if length < 8:  # 0: to the end of the file
+                return False
+            at += length
+    return at > size
 
-    Raises `InputError` where there are fewer than the file's header promises.
-    """
-    stream = container.streams.video[0]
-    packets, hidden, end = 0, 0, 0.0  # hidden: decoded but not shown, since an edit cut them off
+
+def _count_packets(container: InputContainer, film: VideoStream) -> _Packets:
+    shown, end, broken = 0, 0, ""
     start: int | None = None
     try:
-        for packet in container.demux(stream):
-            if packet.size:
-                packets += 1
-                hidden += packet.is_discard
-                if packet.pts is not None and not packet.is_discard:
-                    start = packet.pts if start is None else min(start, packet.pts)
-                last = (packet.pts or packet.dts or 0) + (packet.duration or 0)
-                end = max(end, float(last * (packet.time_base or 0)))
+        for packet in container.demux(film):
+            if packet.size and not packet.is_discard:
+                shown += 1
+                time = packet.pts if packet.pts is not None else packet.dts
+                if time is not None:
+                    start = time if start is None else min(start, time)
+                    end = max(end, time + (packet.duration or 0))
     except FFmpegError as error:
-        raise InputError(
-            f"{path} is cut short or damaged after frame {packets} ({error.strerror}); copy it again."
-        ) from error
-    # an AVI's header may count a frame that the encoder held back
-    promised = max(0, stream.frames - (container.format.name == "avi"))
-    seconds = (container.duration or 0) / av.time_base
-    if packets < promised:
-        raise InputError(f"{path} is cut short: it holds {packets} of its {promised} frames; copy it again.")
-    if not promised and end < 0.9 * seconds - 1.0:  # the sound may well be somewhat longer
-        raise InputError(f"{path} is cut short: it holds {end:.1f} of its {seconds:.1f} seconds; copy it again.")
-    return packets - hidden, start
+        broken = error.strerror or str(error)
+    return _Packets(shown, start, end, broken)
 
 
-def read_frames(path: Path, *, every: int = 1, time_range: TimeRange = TimeRange()) -> Iterator[VideoFrame]:
-    """Yield each `every`-th frame of a part of a video, upright.
+def _zero(container: InputContainer, film: VideoStream) -> int:
+    """When a clip begins, in units of its film's time base: with its film, or with a sound before it."""
+    base = film.time_base or Fraction(1, 90000)
+    begin = Fraction(film.start_time or 0) * base
+    for stream in container.streams.audio:
+        if stream.start_time is not None and stream.time_base:
+            begin = min(begin, stream.start_time * stream.time_base)
+    return math.floor(begin / base)
 
-    Raises `InputError` where it cannot be decoded.
+
+def _notes(
+    path: Path, container: InputContainer, film: VideoStream, packets: _Packets, first: av.VideoFrame
+) -> Iterator[str]:
+    """What is to be said of a file before it is read."""
+    base, kind = film.time_base or Fraction(1, 90000), container.format.name
+    held = float((packets.end - (packets.start or 0)) * base)
+    if film.duration and film.duration > 0:
+        promised = float(film.duration * base)
+        slack = 0.01 * promised + 2 / float(film.average_rate or 25)
+    else:  # of the whole file, whose sound may well be somewhat longer
+        promised = (container.duration or 0) / av.time_base
+        slack = 0.1 * promised + 1.0
+    if packets.broken or promised - held > slack or (("mov" in kind or kind == "avi") and _reaches_beyond(path)):
+        far = f"after {held:.1f} of {promised:.1f} seconds" if promised > held else f"after {held:.1f} seconds"
+        yield f"{path.name} is cut short or damaged: its film ends {far}, and so much is used"
+    if has_alpha(first) or film.metadata.get("alpha_mode") == "1":  # a WebM's is a second film in the same packets
+        yield f"{path.name} has transparency, which is not kept"
+
+
+def read_frames(
+    path: Path, *, every: int = 1, time_range: TimeRange = TimeRange(), on_note: OnNote = lambda _: None
+) -> Iterator[VideoFrame]:
+    """Yield each `every`-th frame of a part of a video as it is shown.
+
+    What players pass over is passed over: packets that cannot be decoded. `on_note` is told how many, and of frames
+    that change their size or are interlaced. Raises `InputError`.
     """
     with open_video(path) as container:
-        container.streams.video[0].thread_type = "AUTO"
-        yield from _decode(container, every, time_range)
-
-
-def _decode(container: InputContainer, every: int, time_range: TimeRange) -> Iterator[VideoFrame]:
-    """Yield each `every`-th frame of a part of an open video, from its beginning. Raises `InputError`."""
-    to_rgb = VideoReformatter()  # one for the clip: PyAV's own `to_ndarray` makes one for each frame
-    index = -1
-    stream = container.streams.video[0]
-    base = stream.time_base or Fraction(1, 90000)
-    step = int(1 / ((stream.average_rate or Fraction(25)) * base)) or 1
-    try:
-        for index, frame in enumerate(container.decode(stream)):
-            pts = frame.pts if frame.pts is not None else index * step
+        film = film_of(container, path)
+        film.thread_type = "AUTO"
+        shown = Display(path, film, on_note)
+        zero, base = _zero(container, film), film.time_base or Fraction(1, 90000)
+        step = int(1 / ((film.average_rate or Fraction(25)) * base)) or 1
+        pts = -(2**62)
+        for index, frame in enumerate(progressive(_decoded(container, film, path, on_note), path, on_note)):
+            said = index * step if frame.pts is None else _ticks(frame, frame.pts, base) - zero
+            pts = max(pts + 1, said)  # some files give two frames one time, or times in the order of decoding
             time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
             if index % every or time < time_range.start:
                 continue
             if time_range.end is not None and time >= time_range.end:
                 return
-            yield VideoFrame(_upright(frame, to_rgb), index, pts, frame.duration or 0, time)
-    except FFmpegError as error:
-        name = container.name
-        raise InputError(f"{name} is damaged after frame {index} ({error.strerror}); copy it again.") from error
+            picture, stored = shown(frame)
+            yield VideoFrame(picture, index, pts, _ticks(frame, frame.duration or 0, base), time, stored)
+
+
+def _ticks(frame: av.VideoFrame, time: int, base: Fraction) -> int:
+    """A time of a frame in units of `base`."""
+    return time if frame.time_base in (None, base) else round(time * frame.time_base / base)
+
+
+def _decoded(container: InputContainer, film: VideoStream, path: Path, on_note: OnNote) -> Iterator[av.VideoFrame]:
+    """Yield what can be decoded of a film, from where its container is."""
+    lost, packets = 0, container.demux(film)
+    cut_off = "mov" in container.format.name  # there a corrupt packet is half a one, and would take others with it
+    while True:
+        try:
+            packet = next(packets, None)
+        except FFmpegError:  # the file is broken here; the notes of `probe` say where
+            packet = None
+        if packet is not None and packet.is_corrupt and cut_off:
+            lost += 1
+            continue
+        try:
+            frames = film.decode(packet)  # without a packet: what the decoder still holds
+        except EOFError:
+            frames = []
+        except FFmpegError:
+            frames, lost = [], lost + 1
+        yield from frames
+        if packet is None or not packet.size:
+            break
+    if lost:
+        on_note(f"{path.name} has {lost} frame{'s' * (lost > 1)} that cannot be decoded; left out")
 
 
 def read_spread(path: Path, count: int) -> Iterator[VideoFrame]:
-    """Yield about `count` upright frames that are spread over a video, quickly.
+    """Yield about `count` frames that are spread over a video, as they are shown, quickly.
 
-    Where there are enough key frames, these are taken, which need no other frame to be decoded. A video that is
-    damaged somewhere gives what comes before. Raises `InputError`.
+    Where there are enough key frames, these are taken, which need no other frame to be decoded. Where seeking does not
+    lead to them, as in transport streams, all is decoded. Raises `InputError`.
     """
-    to_rgb = VideoReformatter()
     with open_video(path) as container:
-        stream = container.streams.video[0]
-        packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.pts is not None]
-        if not packets:
-            raise InputError(f"{path} holds no frame; copy it again.")
-        pts = sorted(time for time, _ in packets)
-        keys = sorted(time for time, is_key in packets if is_key) or pts[:1]
-        frames: Iterator[av.VideoFrame] = iter(())
-        index = 0
-        try:
-            for index, time in enumerate(_spread_times(pts, keys, count)):
-                if time in keys:
-                    container.seek(time, stream=stream)
-                    frames = container.decode(stream)
-                frame = next((f for f in frames if f.pts is not None and f.pts >= time), None)
-                if frame is None or frame.pts is None:
-                    return
-                seconds = frame.pts * float(stream.time_base or 0)
-                yield VideoFrame(_upright(frame, to_rgb), index, frame.pts, frame.duration or 0, seconds)
-        except FFmpegError as error:
-            if index == 0:
-                raise InputError(f"{path} cannot be decoded ({error.strerror}); copy it again.") from error
+        film = film_of(container, path)
+        wanted = _spread_times(container, film, count)
+        shown, base = Display(path, film, lambda _: None), film.time_base or Fraction(1, 90000)
+        zero, done = _zero(container, film), 0
+        for index, frame in enumerate(_sought(container, film, path, wanted)):
+            pts = (frame.pts or 0) - zero
+            picture, stored = shown(frame)
+            yield VideoFrame(picture, index, pts, frame.duration or 0, float(pts * base), stored)
+            done = index + 1
+    if done < len(wanted) or not wanted:
+        left = [time - zero for time, _ in wanted[done:]] or [0]
+        for frame in read_frames(path):
+            if left and frame.pts >= left[0]:
+                yield frame
+                left = [time for time in left if time > frame.pts]
 
 
-def _spread_times(pts: list[int], keys: list[int], count: int) -> list[int]:
-    """`count` of the frame times `pts`, evenly spread; each is moved back to its key frame unless that is taken."""
+def _spread_times(container: InputContainer, film: VideoStream, count: int) -> list[tuple[int, bool]]:
+    """`count` of the times of a film's frames, evenly spread, and whether each is a key frame's; each is moved back to
+    its key frame unless that is taken.
+    """
+    times: dict[int, bool] = {}
+    with suppress(FFmpegError):  # what comes before the damage is read
+        for packet in container.demux(film):
+            if packet.pts is not None and not packet.is_discard:
+                times[packet.pts] = packet.is_keyframe
+    pts, keys = sorted(times), sorted(time for time, is_key in times.items() if is_key)
     chosen: list[int] = []
-    for i in range(count):
+    for i in range(count if pts else 0):
         time = pts[0] + round((i + 0.5) / count * (pts[-1] - pts[0]))
-        key = keys[max(0, bisect_right(keys, time) - 1)]
+        key = keys[max(0, bisect_right(keys, time) - 1)] if keys else pts[0]
         if not chosen or key > chosen[-1]:
             chosen.append(key)
         elif (following := pts[bisect_left(pts, time)]) > chosen[-1]:
             chosen.append(following)
-    return chosen
+    return [(time, times[time]) for time in chosen]
 
 
-def _upright(frame: av.VideoFrame, to_rgb: VideoReformatter) -> Frame:
-    picture: Frame = np.asarray(to_rgb.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
-    if frame.rotation:  # counterclockwise, as np.rot90 turns
-        picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
-    return picture
+def _sought(
+    container: InputContainer, film: VideoStream, path: Path, wanted: Sequence[tuple[int, bool]]
+) -> Iterator[av.VideoFrame]:
+    """Yield the frames of the times `wanted` until one is not where seeking leads."""
+    frames: Iterator[av.VideoFrame] = iter(())
+    for time, is_key in wanted:
+        if is_key:
+            try:
+                container.seek(time, stream=film)
+            except FFmpegError:
+                return
+            film.codec_context.flush_buffers()
+            frames = _decoded(container, film, path, lambda _: None)
+        frame = next((frame for frame in frames if frame.pts is not None and frame.pts >= time), None)
+        if frame is None or (is_key and frame.pts != time):
+            return
+        yield frame

@@ -25,10 +25,11 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from clearswap.errors import InputError, OptionError, OutputError
-from clearswap.media.files import atomic_file
-from clearswap.media.remux import Remuxer
-from clearswap.media.video import TimeRange, VideoFrame, VideoInfo, open_video
+from clearswap.errors import InputError, OptionError
+from clearswap.media.files import atomic_file, hidden
+from clearswap.media.remux import Plan, Remuxer, name_like
+from clearswap.media.shown import VideoFrame, as_stored
+from clearswap.media.video import TimeRange, VideoInfo, address, open_video
 
 _AVX512 = 13  # OpenCV's CV_CPU_AVX_512F
 _BT709 = 1  # FFmpeg's AVCOL_SPC_BT709
@@ -94,10 +95,9 @@ class PictureTrack:
     def __init__(self, out: OutputContainer, info: VideoInfo, config: EncodeConfig, first: int) -> None:
         """Begin the track; the time `first`, in units of `info.time_base`, becomes zero."""
         self._out, self._info, self._first, self._to_yuv = out, info, first, VideoReformatter()
-        self._pts = -(2**62)
         stream: Any = out.add_stream(_NAMES[config.encoder], rate=info.rate)
         self._stream = stream
-        stream.width, stream.height = info.width, info.height
+        stream.width, stream.height = info.stored
         stream.pix_fmt = "yuv420p" if config.encoder == "av1" else _pixel_format(info)
         stream.options = config.options
         stream.time_base = stream.codec_context.time_base = info.time_base
@@ -106,18 +106,20 @@ class PictureTrack:
         self._colorspace = info.colorspace or _BT709  # 0 says RGB, which the output is not
         context.colorspace, context.color_range = self._colorspace, info.color_range
         context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
+        if info.pixel_aspect != 1:
+            context.sample_aspect_ratio = info.pixel_aspect
 
     def write(self, frame: VideoFrame) -> None:
         """Encode one frame at its own time."""
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame.picture), format="rgb24")  # no copy
+        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(as_stored(frame)), format="rgb24")  # no copy
         encoded = self._to_yuv.reformat(
             picture,
             format=self._stream.pix_fmt,
             dst_colorspace=self._colorspace,
             dst_color_range=self._info.color_range or None,
         )
-        self._pts = max(frame.pts - self._first, self._pts + 1)  # some files give two frames one time
-        encoded.pts, encoded.duration, encoded.time_base = self._pts, frame.duration, self._info.time_base
+        encoded.pts, encoded.duration = frame.pts - self._first, frame.duration
+        encoded.time_base = self._info.time_base
         self._out.mux(self._stream.encode(encoded))
 
     def close(self) -> None:
@@ -141,10 +143,9 @@ def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
             f"{info.path} is HDR video ({_HDR[info.color_trc]}), whose light would be lost in 8 bits; "
             "convert it to SDR (BT.709) first."
         )
-    if config.encoder in ("av1", "nvenc") and (info.width % 2 or info.height % 2):
-        raise OptionError(
-            f"{config.encoder} cannot encode {info.width}x{info.height}, an odd size; leave `encoder` out."
-        )
+    width, height = info.stored
+    if config.encoder in ("av1", "nvenc") and (width % 2 or height % 2):
+        raise OptionError(f"{config.encoder} cannot encode {width}x{height}, an odd size; leave `encoder` out.")
     try:
         context: Any = av.CodecContext.create(_NAMES[config.encoder], "w")
         context.width, context.height, context.pix_fmt = 640, 480, "yuv420p"
@@ -157,7 +158,8 @@ def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
 
 def _pixel_format(info: VideoInfo) -> str:
     """8 bits with the source's chroma; a side of odd length needs full chroma, which has no half pixels."""
-    if info.width % 2 or info.height % 2 or "444" in info.pix_fmt or info.pix_fmt.startswith(("rgb", "bgr", "gbr")):
+    width, height = info.stored
+    if width % 2 or height % 2 or "444" in info.pix_fmt or info.pix_fmt.startswith(("rgb", "bgr", "gbr")):
         return "yuv444p"
     return "yuv422p" if "422" in info.pix_fmt else "yuv420p"
 
@@ -167,7 +169,7 @@ def _pixel_format(info: VideoInfo) -> str:
 
 def workdir_of(output: Path) -> Path:
     """The working folder of a run that makes `output`."""
-    return output.with_name(f".{output.name}.work")
+    return hidden(output, ".work")
 
 
 def fingerprint(file: Path) -> list[str | int]:
@@ -180,8 +182,8 @@ def fingerprint(file: Path) -> list[str | int]:
 def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generator[bool]:
     """Make a resumable working folder; yields True where an earlier run with the same settings can be continued.
 
-    `about` holds all that the work depends on. The folder is deleted when the block ends well, or with an error that
-    will not go away. It stays where a segment is finished and the program was stopped or killed, or the disk was full.
+    `about` holds all that the work depends on. The folder is deleted when the block ends well. Where it ends in any
+    other way, it stays if a segment is finished.
     """
     known = json.loads(json.dumps(about, default=str))
     note = folder / _ABOUT
@@ -194,7 +196,7 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
             with atomic_file(note) as partial:
                 partial.write_text(json.dumps(known))
         yield going_on
-    except (KeyboardInterrupt, OutputError, OSError):
+    except BaseException:
         stays = any(folder.glob(f"{_SEGMENT}*"))
         raise
     finally:
@@ -228,7 +230,7 @@ class Segments:
         while (first := next(frames, None)) is not None:
             with (
                 atomic_file(self._folder / f"{_SEGMENT}{number:06d}_{first.pts}.mp4") as partial,
-                av.open(str(partial), "w") as out,
+                av.open(address(partial), "w") as out,
             ):
                 track = PictureTrack(out, self._info, self._config, first.pts)
                 for frame in chain([first], islice(frames, self.length - 1)):
@@ -236,32 +238,33 @@ class Segments:
                 track.close()
             number += 1
 
-    def join(self, output: Path, time_range: TimeRange = TimeRange()) -> Remuxer:
-        """Put all segments into `output`, with the sound, subtitles and chapters of that part of the clip.
+    def join(self, output: Path, plan: Plan, time_range: TimeRange = TimeRange()) -> int:
+        """Put all segments into `output`, with the tracks of a plan and the chapters of that part of the clip.
 
-        The result says what became of those. A part that does not begin with the clip begins at zero.
+        A part that does not begin with the clip begins at zero. Returns how many packets of the tracks were damaged.
         """
         files = self._files()
         with (
-            av.open(str(output), "w", options={"movflags": "+faststart"}) as out,
+            av.open(address(output), "w", options={"movflags": "+faststart"}) as out,
             open_video(self._info.path) as original,
         ):
-            with av.open(str(files[0])) as first:
+            with av.open(address(files[0])) as first:
                 # opaque: copied as it is; PyAV would look for an AV1 encoder by its decoder's name otherwise
                 stream: Any = out.add_stream_from_template(first.streams.video[0], opaque=True)
-                stream.time_base = self._info.time_base
-            zero = _start_of(files[0]) if time_range.start else 0
-            remuxer = Remuxer(original, out, start=zero * self._info.time_base, end=time_range.end)
-            for packet in chain.from_iterable(self._packets(file, zero) for file in files):
+            base = stream.time_base = self._info.time_base
+            name_like(stream, original.streams[self._info.track], out)
+            begin = _start_of(files[0]) if time_range.start else 0
+            remuxer = Remuxer(original, out, plan, zero=self._info.zero * base, start=begin * base, end=time_range.end)
+            for packet in chain.from_iterable(self._packets(file, begin) for file in files):
                 remuxer.mux_until(float(packet.pts * packet.time_base))
                 packet.stream = stream
                 out.mux(packet)
-            remuxer.mux_until(float("inf"))
-        return remuxer
+            remuxer.close()
+        return remuxer.damaged
 
     def _packets(self, file: Path, zero: int) -> Iterator[Any]:
         """The packets of a segment at their times in the clip, counted from `zero`."""
-        with av.open(str(file)) as segment:
+        with av.open(address(file)) as segment:
             for packet in segment.demux(segment.streams.video[0]):
                 if packet.dts is not None and packet.pts is not None:
                     start = int((_start_of(file) - zero) * self._info.time_base / packet.time_base)

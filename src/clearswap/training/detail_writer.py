@@ -29,12 +29,12 @@ def keep_store(folder: Path, side: Side, faces: Path, records: list[FaceRecord],
 
     `records`: those of its faces that nothing covers. Raises `FacesetError` and `OutputError`.
     """
-    index = faces / INDEX
+    pictures_now = repr([(record.file, record.size) for record in records]).encode()
     about = {
         "format": FORMAT,
         "coverage": model.coverage,
         "drop": model.drop,
-        "set": hashlib.sha256(index.read_bytes()).hexdigest(),
+        "set": hashlib.sha256((faces / INDEX).read_bytes() + pictures_now).hexdigest(),
     }
     path = store_path(folder, side)
     if _metadata(path) == about:
