@@ -154,10 +154,10 @@ def probe(path: Path) -> VideoInfo:
     Raises `InputError` when the file cannot be read or holds no frame.
     """
     with open_video(path) as container:
+        packets = _count_packets(container, film_of(container, path))
+    with open_video(path) as container:  # anew: not every file can be gone back in
         film = film_of(container, path)
         base = film.time_base or Fraction(1, 90000)
-        packets = _count_packets(container, film)
-        container.seek(0)
         first = next(_decoded(container, film, path, lambda _: None), None)
         if first is None:
             raise InputError(f"{path} holds no frame that can be decoded; copy it again.")
@@ -283,16 +283,19 @@ def read_frames(
         zero, base = _zero(container, film), film.time_base or Fraction(1, 90000)
         step = int(1 / ((film.average_rate or Fraction(25)) * base)) or 1
         pts = -(2**62)
-        for index, frame in enumerate(progressive(_decoded(container, film, path, on_note), path, on_note)):
-            said = index * step if frame.pts is None else _ticks(frame, frame.pts, base) - zero
-            pts = max(pts + 1, said)  # some files give two frames one time, or times in the order of decoding
-            time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
-            if index % every or time < time_range.start:
-                continue
-            if time_range.end is not None and time >= time_range.end:
-                return
-            picture, stored = shown(frame)
-            yield VideoFrame(picture, index, pts, _ticks(frame, frame.duration or 0, base), time, stored)
+        try:
+            for index, frame in enumerate(progressive(_decoded(container, film, path, on_note), path, on_note)):
+                said = index * step if frame.pts is None else _ticks(frame, frame.pts, base) - zero
+                pts = max(pts + 1, said)  # some files give two frames one time, or times in the order of decoding
+                time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
+                if index % every or time < time_range.start:
+                    continue
+                if time_range.end is not None and time >= time_range.end:
+                    return
+                picture, stored = shown(frame)
+                yield VideoFrame(picture, index, pts, _ticks(frame, frame.duration or 0, base), time, stored)
+        except FFmpegError as error:
+            raise InputError(f"{path} cannot be read further ({error.strerror}); convert it to MP4 first.") from error
 
 
 def _ticks(frame: av.VideoFrame, time: int, base: Fraction) -> int:
