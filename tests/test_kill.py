@@ -16,6 +16,8 @@ import torch
 
 import clearswap
 from clearswap.media.video import probe
+from clearswap.media.writer import Segments
+from clearswap.progress import Progress
 from clearswap.training import checkpoint
 from makers import command, head_of_clip, left_behind, pictures_of, run, said_by, sound_packets, write_clip
 
@@ -141,6 +143,28 @@ def test_a_conversion_that_is_killed_goes_on_and_comes_out_the_same(
         assert np.array_equal(one, other)
     assert sound_packets(once) == sound_packets(output) == sound_packets(clip)
     assert left_behind(output.parent) == ["out.mp4"]
+
+
+def test_an_error_that_nobody_thought_of_keeps_what_is_finished(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Segments, "length", 10)
+    output, notes = tmp_path / "out.mp4", list[str]()
+
+    def fails(progress: Progress) -> None:
+        if progress.stage.startswith("convert clip") and progress.done == 25:
+            raise ZeroDivisionError
+
+    select = clearswap.SelectConfig(faces="largest")
+    with pytest.raises(ZeroDivisionError):
+        clearswap.convert(model, clip, output, to="a", select=select, on_progress=fails)
+    assert len(list(tmp_path.glob(".out.mp4.work/segment_*.mp4"))) == 2
+    clearswap.convert(
+        model, clip, output, to="a", select=select, resume=True, on_progress=lambda told: notes.append(told.note)
+    )
+    assert any("going on with" in note for note in notes)
+    assert_whole(output, clip)
+    assert left_behind(tmp_path) == ["out.mp4"]
 
 
 def assert_whole(output: Path, clip: Path) -> None:

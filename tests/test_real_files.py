@@ -17,6 +17,7 @@ import pytest
 from clearswap.errors import InputError
 from clearswap.media.remux import Plan
 from clearswap.media.video import TimeRange, probe, read_frames, read_spread
+from clearswap.media.writer import EncodeConfig
 from makers import HAS_FFMPEG, ffmpeg, ffprobe, frame_times, played, psnr, rewrite
 
 pytestmark = pytest.mark.skipif(not HAS_FFMPEG, reason="needs FFmpeg's programs: apt-get install ffmpeg")
@@ -361,6 +362,17 @@ def test_sound_of_every_code_is_copied_encoded_or_left_out_and_said(
     made = ffprobe(tmp_path / "out.mp4")
     assert len(made["audio"]) == 1
     assert float(made["audio"][0]["duration"]) == pytest.approx(0.6, abs=0.08)
+
+
+def test_damaged_sound_costs_what_it_hits(plain: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", plain / "plain.mp4", "-c:v", "copy", "-c:a", "flac", "in.mkv", cwd=tmp_path)
+    data = bytearray((tmp_path / "in.mkv").read_bytes())
+    for start in places(data, b"\xff\xf8")[2:4]:  # where a packet begins
+        data[start : start + 300] = bytes(300)
+    (tmp_path / "in.mkv").write_bytes(data)
+    assert rewrite(tmp_path / "in.mkv", tmp_path / "out.webm", EncodeConfig(encoder="av1")).sound == "re-encoded"
+    assert len(played(tmp_path / "out.webm")) == 15
+    assert float(ffprobe(tmp_path / "out.webm")["format"]["duration"]) == pytest.approx(0.6, abs=0.1)
 
 
 @pytest.mark.parametrize("given", ["two.mkv", "two.mp4", "two.mov"])

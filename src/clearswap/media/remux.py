@@ -16,7 +16,7 @@ from typing import Any
 
 import av
 from av.container import OutputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.stream import Disposition
 
 from clearswap.media.video import address, open_video
@@ -138,7 +138,11 @@ class Remuxer:
     def mux_until(self, time: float) -> None:
         """Mux every packet that starts before `time`, in seconds of the output."""
         while self._next is not None and float(self._next.dts * self._next.time_base - self._zero) <= time:
-            self._tracks[self._next.stream_index].mux(self._next, self._out, self._zero)
+            track = self._tracks[self._next.stream_index]
+            try:
+                track.mux(self._next, self._out, self._zero)
+            except (ArgumentError, InvalidDataError):  # the container does not take it; a full disk is another error
+                track.damaged += 1
             self._next = next(self._packets, None)
 
     def close(self) -> None:
