@@ -8,6 +8,7 @@ done: what no way takes is left out, and said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -19,7 +20,7 @@ from av.container import OutputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.stream import Disposition
 
-from clearswap.media.video import address, open_video
+from clearswap.media.video import Steady, address, open_video
 
 _TRIED = 50  # packets of a track with which a way is tried
 _LOOKED = 5000  # packets of a file in which these are looked for: subtitles may be rare
@@ -98,8 +99,8 @@ def _works(source: Path, track: int, way: type[_Copied], trial: Path) -> bool:
             if way is _Copied and not _fits(stream, out):
                 return False
             made = way(stream, out)
-            looked = islice(container.demux(), _LOOKED)
-            for packet in islice((one for one in looked if one.stream_index == track and one.size), _TRIED):
+            looked = islice(_timed(container.demux()), _LOOKED)
+            for packet in islice((one for one in looked if one.stream_index == track), _TRIED):
                 made.mux(packet, out, Fraction(0))
             made.flush(out)
     except Exception:  # whatever goes wrong now would go wrong after hours
@@ -152,14 +153,8 @@ class Remuxer:
             track.flush(self._out)
 
     def _in_range(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """The packets between start and end; where a file is damaged, it ends."""
-        ends: dict[int, int] = {}  # when the last packet of each track is over: not all have times
-        while (packet := _next_packet(packets)) is not None:
-            if not packet.size or not packet.time_base:
-                continue
-            if packet.dts is None:
-                packet.dts = packet.pts if packet.pts is not None else ends.get(packet.stream_index, 0)
-            ends[packet.stream_index] = packet.dts + (packet.duration or 0)
+        """The packets between start and end."""
+        for packet in _timed(packets):
             time = packet.dts * packet.time_base
             if packet.is_discard and time < self._zero - _LEAD:
                 continue
@@ -181,11 +176,18 @@ def name_like(made: Any, stream: Any, out: OutputContainer) -> None:
     made.disposition = stream.disposition
 
 
-def _next_packet(packets: Iterator[Any]) -> Any | None:
-    try:
-        return next(packets, None)
-    except FFmpegError:
-        return None
+def _timed(packets: Iterator[Any]) -> Iterator[Any]:
+    """The packets that hold something, at times that go on along each track; where a file is damaged, it ends."""
+    clocks: dict[int, Steady] = {}
+    with suppress(FFmpegError):
+        for packet in packets:
+            if packet.size and packet.time_base:
+                clock = clocks.setdefault(packet.stream_index, Steady(packet.time_base))
+                late = 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
+                times = (packet.dts, packet.pts, clock.end)
+                packet.dts = clock(next(time for time in times if time is not None), packet.duration or 1)
+                packet.pts = packet.dts + late
+                yield packet
 
 
 class _Copied:
@@ -196,7 +198,7 @@ class _Copied:
     """
 
     def __init__(self, stream: Any, out: OutputContainer) -> None:
-        self.damaged, self._last = 0, -(2**62)
+        self.damaged = 0
         self._made = self._add_to(out, stream)
         name_like(self._made, stream, out)
 
@@ -207,8 +209,8 @@ class _Copied:
     def mux(self, packet: Any, out: OutputContainer, zero: Fraction) -> None:
         """Write a packet of the source, whose times are counted from the second `zero` then."""
         shift = round(zero / packet.time_base)
-        packet.dts = self._last = max(self._last + 1, packet.dts - shift)  # files may give two packets one time
-        packet.pts = packet.dts if packet.pts is None else max(packet.dts, packet.pts - shift)
+        packet.dts -= shift
+        packet.pts -= shift
         packet.stream = self._made
         out.mux(packet)
 

@@ -65,7 +65,7 @@ class Display:
         self._path, self._film, self._on_note = path, film, on_note
         self._to_rgb = VideoReformatter()  # one for the clip: PyAV's own `to_ndarray` makes one for each frame
         self._size: tuple[int, int] | None = None  # of the first frame, upright, in the pixels of the file
-        self._changed = False
+        self._said = set[str]()
 
     def __call__(self, frame: av.VideoFrame) -> tuple[Frame, Frame | None]:
         """The picture that is shown, and the one that is stored, where its pixels are not square."""
@@ -76,10 +76,8 @@ class Display:
         size = (picture.shape[1], picture.shape[0])
         self._size = self._size or size
         if size != self._size:
-            if not self._changed:
-                of = f"{self._path.name} change from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}"
-                self._on_note(f"the frames of {of}; all get the size of the first")
-            self._changed = True
+            of = f"{self._path.name} change from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}"
+            self._say("size", f"the frames of {of}; all get the size of the first")
             picture = resized(picture, self._size)
         aspect = pixel_aspect(self._film)
         square = square_size(self._size, 1 / aspect if across else aspect)
@@ -87,14 +85,21 @@ class Display:
 
     def _rgb(self, frame: av.VideoFrame) -> Frame:
         """The picture (H, W, 3) as it is stored; what has transparency is laid on black."""
-        alpha = has_alpha(frame)
+        alpha = any(component.is_alpha for component in frame.format.components)
         try:
             picture = self._to_rgb.reformat(frame, format="rgba" if alpha else "rgb24").to_ndarray()
         except (FFmpegError, ValueError) as error:
             raise InputError(f"{self._path} has frames that cannot be read ({error}); convert it first.") from error
-        if alpha:
+        if alpha and picture[..., 3].min() < 255:
+            self._say("transparent", f"{self._path.name} has transparency, which is not kept: it is laid on black")
             picture = cv2.multiply(picture[..., :3], np.repeat(picture[..., 3:], 3, 2), scale=1 / 255)
-        return np.asarray(picture, np.uint8)
+        return np.asarray(picture[..., :3], np.uint8)
+
+    def _say(self, what: str, note: str) -> None:
+        """Tell something of the clip once."""
+        if what not in self._said:
+            self._on_note(note)
+        self._said.add(what)
 
 
 def resized(picture: Frame, size: tuple[int, int]) -> Frame:
@@ -110,11 +115,6 @@ def as_stored(frame: VideoFrame) -> Frame:
     shown = resized(frame.stored, (frame.picture.shape[1], frame.picture.shape[0]))
     change = cv2.resize(frame.picture.astype(np.int16) - shown, (width, height), interpolation=cv2.INTER_AREA)
     return (frame.stored + change).clip(0, 255).astype(np.uint8)
-
-
-def has_alpha(frame: av.VideoFrame) -> bool:
-    """Whether a frame has transparency."""
-    return any(component.is_alpha for component in frame.format.components)
 
 
 def turn(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

@@ -27,7 +27,6 @@ from clearswap.media.shown import (
     Display,
     OnNote,
     VideoFrame,
-    has_alpha,
     pixel_aspect,
     progressive,
     square_size,
@@ -178,7 +177,7 @@ def probe(path: Path) -> VideoInfo:
             time_base=base,
             zero=_zero(container, film),
             frames=max(1, packets.shown),
-            notes=tuple(_notes(path, container, film, packets, first)),
+            notes=tuple(_notes(path, container, film, packets)),
             pix_fmt=first.format.name,
             colorspace=int(context.colorspace),
             color_range=int(context.color_range),
@@ -249,9 +248,7 @@ def _zero(container: InputContainer, film: VideoStream) -> int:
     return math.floor(begin / base)
 
 
-def _notes(
-    path: Path, container: InputContainer, film: VideoStream, packets: _Packets, first: av.VideoFrame
-) -> Iterator[str]:
+def _notes(path: Path, container: InputContainer, film: VideoStream, packets: _Packets) -> Iterator[str]:
     """What is to be said of a file before it is read."""
     base, kind = film.time_base or Fraction(1, 90000), container.format.name
     held = float((packets.end - (packets.start or 0)) * base)
@@ -264,7 +261,7 @@ def _notes(
     if packets.broken or promised - held > slack or (("mov" in kind or kind == "avi") and _reaches_beyond(path)):
         far = f"after {held:.1f} of {promised:.1f} seconds" if promised > held else f"after {held:.1f} seconds"
         yield f"{path.name} is cut short or damaged: its film ends {far}, and so much is used"
-    if has_alpha(first) or film.metadata.get("alpha_mode") == "1":  # a WebM's is a second film in the same packets
+    if film.metadata.get("alpha_mode") == "1" and film.codec_context.name in ("vp8", "vp9"):  # in a film of its own
         yield f"{path.name} has transparency, which is not kept"
 
 
@@ -282,20 +279,46 @@ def read_frames(
         shown = Display(path, film, on_note)
         zero, base = _zero(container, film), film.time_base or Fraction(1, 90000)
         step = int(1 / ((film.average_rate or Fraction(25)) * base)) or 1
-        pts = -(2**62)
+        steady = Steady(base)
         try:
             for index, frame in enumerate(progressive(_decoded(container, film, path, on_note), path, on_note)):
+                duration = _ticks(frame, frame.duration or 0, base)
                 said = index * step if frame.pts is None else _ticks(frame, frame.pts, base) - zero
-                pts = max(pts + 1, said)  # some files give two frames one time, or times in the order of decoding
+                pts = steady(said, duration or step)
                 time = float(pts * base)  # as a fraction, a frame at 1/5 is before 0.2, which is a little more
                 if index % every or time < time_range.start:
                     continue
                 if time_range.end is not None and time >= time_range.end:
                     return
                 picture, stored = shown(frame)
-                yield VideoFrame(picture, index, pts, _ticks(frame, frame.duration or 0, base), time, stored)
+                yield VideoFrame(picture, index, pts, duration, time, stored)
         except FFmpegError as error:
             raise InputError(f"{path} cannot be read further ({error.strerror}); convert it to MP4 first.") from error
+
+
+class Steady:
+    """Makes the times of a track go on, one after the other.
+
+    Some files give two frames one time, or times in the order of decoding: then the later is put a tick after. In
+    recordings that were joined, times begin again: what goes back by more than a second follows on what was before.
+
+    Attributes:
+        end: When what was last is over.
+    """
+
+    def __init__(self, base: Fraction) -> None:
+        """For times in units of `base` seconds."""
+        self._back = math.ceil(1 / base)
+        self._last = self.end = -(2**62)
+        self._shift = 0
+
+    def __call__(self, time: int, duration: int) -> int:
+        """When what the file says to begin at `time` begins."""
+        if time + self._shift < self._last - self._back:
+            self._shift = self.end - time
+        self._last = max(self._last + 1, time + self._shift)
+        self.end = self._last + duration
+        return self._last
 
 
 def _ticks(frame: av.VideoFrame, time: int, base: Fraction) -> int:
