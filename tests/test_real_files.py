@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clearswap.errors import InputError
-from clearswap.media.remux import Plan
+from clearswap.errors import InputError, OutputError
+from clearswap.media.remux import Plan, plan_tracks
 from clearswap.media.video import TimeRange, probe, read_frames, read_spread
-from clearswap.media.writer import EncodeConfig
+from clearswap.media.writer import EncodeConfig, try_container
 from makers import HAS_FFMPEG, ffmpeg, ffprobe, frame_times, played, psnr, rewrite
 
 pytestmark = pytest.mark.skipif(not HAS_FFMPEG, reason="needs FFmpeg's programs: apt-get install ffmpeg")
@@ -378,6 +379,23 @@ def test_sound_of_every_code_is_copied_encoded_or_left_out_and_said(
     made = ffprobe(tmp_path / "out.mp4")
     assert len(made["audio"]) == 1
     assert float(made["audio"][0]["duration"]) == pytest.approx(0.6, abs=0.08)
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out.mkv", "out.mov"])
+def test_a_kind_of_file_is_tried_before_the_first_frame(plain: Path, tmp_path: Path, name: str) -> None:
+    """H.264 in an AVI is what PyAV does not write."""
+    source = plain / "plain.mp4"
+    info, plan = probe(source), plan_tracks(source, 0, tmp_path / name, tmp_path)
+    with pytest.raises(OutputError, match=r"\.avi cannot hold this video") if name == "out.avi" else nullcontext():
+        try_container(tmp_path / name, info, EncodeConfig(), plan, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_av1_has_no_pixel_aspect_and_gets_square_pixels(plain: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", plain / "plain.mp4", "-vf", "scale=96:128,setsar=2/1", *X264, "wide.mp4", cwd=tmp_path)
+    rewrite(tmp_path / "wide.mp4", tmp_path / "out.webm", EncodeConfig(encoder="av1"))
+    track = ffprobe(tmp_path / "out.webm")["video"][0]
+    assert (track["width"], track["height"], track["sample_aspect_ratio"]) == (192, 128, "1:1")
 
 
 def test_damaged_sound_costs_what_it_hits(plain: Path, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ from clearswap.media.writer import (
     fingerprint,
     require_container,
     require_encoder,
+    try_container,
     workdir,
     workdir_of,
 )
@@ -241,6 +242,8 @@ def _convert_file(
         workdir(work, run, resume=settings.resume),
     ):
         plan = None if is_picture(video) else plan_tracks(video, info.track, output, work)
+        if plan is not None:
+            try_container(output, info, settings.encoding, plan, work)
         for note in (*info.notes, *(() if plan is None else plan.notes)):
             settings.on_progress(Progress("convert", note=note))
         faces, earlier_mark = _first_pass(info, work, cast.finder, settings)

@@ -169,7 +169,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 _WITH_SIDECAR = frozenset({".mkv", ".webm"})  # whose credentials lie next to them
 _WRITTEN = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"} | _WITH_SIDECAR
+    {".mp4", ".m4v", ".mov", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"} | _WITH_SIDECAR
 )
 _OWN = (".labels.npz", ".c2pa", "index.jsonl", "consent.toml")  # what Clearswap lays next to pictures and videos
 

@@ -25,6 +25,7 @@ from clearswap.media.video import Steady, address, open_video
 _TRIED = 50  # packets of a track with which a way is tried
 _LOOKED = 5000  # packets of a file in which these are looked for: subtitles may be rare
 _LEAD = Fraction(1, 10)  # seconds of sound before the clip that are kept: codes need some to begin with
+_APART = 10  # seconds by which a file's tracks may lie apart; what comes later than that after the end is not read
 _COUNTED = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # by channels
 _NAMES = ("title", "language", "handler_name")  # what a track says of itself
 _NO_TITLES = ("Handler", "Media", "handler")
@@ -156,6 +157,8 @@ class Remuxer:
         """The packets between start and end."""
         for packet in _timed(packets):
             time = packet.dts * packet.time_base
+            if self._end is not None and time > self._end + _APART:
+                return
             if packet.is_discard and time < self._zero - _LEAD:
                 continue
             if (self._trimmed and time < self._zero) or (self._end is not None and float(time) >= self._end):

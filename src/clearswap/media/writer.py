@@ -25,7 +25,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from clearswap.errors import InputError, OptionError
+from clearswap.errors import InputError, OptionError, OutputError
 from clearswap.media.files import atomic_file, hidden
 from clearswap.media.remux import Plan, Remuxer, name_like
 from clearswap.media.shown import VideoFrame, as_stored
@@ -38,6 +38,7 @@ _Preset: TypeAlias = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
 _NAMES = {"x264": "libx264", "x265": "libx265", "av1": "libsvtav1", "nvenc": "h264_nvenc"}
+_MOMENT = 0.5  # seconds of sound with which a kind of file is tried
 _SEGMENT = "segment_"  # how the files of finished segments begin
 _ABOUT = "run.json"  # in a working folder: all that the work in it depends on
 
@@ -97,7 +98,7 @@ class PictureTrack:
         self._out, self._info, self._first, self._to_yuv = out, info, first, VideoReformatter()
         stream: Any = out.add_stream(_NAMES[config.encoder], rate=info.rate)
         self._stream = stream
-        stream.width, stream.height = info.stored
+        stream.width, stream.height = _size(info, config)
         stream.pix_fmt = "yuv420p" if config.encoder == "av1" else _pixel_format(info)
         stream.options = config.options
         stream.time_base = stream.codec_context.time_base = info.time_base
@@ -106,12 +107,14 @@ class PictureTrack:
         self._colorspace = info.colorspace or _BT709  # 0 says RGB, which the output is not
         context.colorspace, context.color_range = self._colorspace, info.color_range
         context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
-        if info.pixel_aspect != 1:
+        self._square = config.encoder == "av1"
+        if not self._square and info.pixel_aspect != 1:
             context.sample_aspect_ratio = info.pixel_aspect
 
     def write(self, frame: VideoFrame) -> None:
         """Encode one frame at its own time."""
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(as_stored(frame)), format="rgb24")  # no copy
+        pixels = np.ascontiguousarray(frame.picture if self._square else as_stored(frame))
+        picture = av.VideoFrame.from_numpy_buffer(pixels, format="rgb24")  # no copy
         encoded = self._to_yuv.reformat(
             picture,
             format=self._stream.pix_fmt,
@@ -143,7 +146,7 @@ def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
             f"{info.path} is HDR video ({_HDR[info.color_trc]}), whose light would be lost in 8 bits; "
             "convert it to SDR (BT.709) first."
         )
-    width, height = info.stored
+    width, height = _size(info, config)
     if config.encoder in ("av1", "nvenc") and (width % 2 or height % 2):
         raise OptionError(f"{config.encoder} cannot encode {width}x{height}, an odd size; leave `encoder` out.")
     try:
@@ -156,12 +159,41 @@ def require_encoder(info: VideoInfo, config: EncodeConfig) -> None:
         raise OptionError(f"The encoder {config.encoder} does not work here ({error}); leave `encoder` out.") from error
 
 
+def _size(info: VideoInfo, config: EncodeConfig) -> tuple[int, int]:
+    """Width and height to encode: in the pixels of the file, or in square ones where AV1 could not say their aspect."""
+    return (info.width, info.height) if config.encoder == "av1" else info.stored
+
+
 def _pixel_format(info: VideoInfo) -> str:
     """8 bits with the source's chroma; a side of odd length needs full chroma, which has no half pixels."""
     width, height = info.stored
     if width % 2 or height % 2 or "444" in info.pix_fmt or info.pix_fmt.startswith(("rgb", "bgr", "gbr")):
         return "yuv444p"
     return "yuv422p" if "422" in info.pix_fmt else "yuv420p"
+
+
+def try_container(output: Path, info: VideoInfo, config: EncodeConfig, plan: Plan, folder: Path) -> None:
+    """Write a black frame and a moment of sound, all in `folder`, as `output` will be written.
+
+    Raises `OutputError` where its kind of file does not take them.
+    """
+    trial = folder / "trial"
+    trial.mkdir()
+    try:
+        black = np.zeros((info.height, info.width, 3), np.uint8)
+        stored = None if info.stored == (info.width, info.height) else np.zeros((*info.stored[::-1], 3), np.uint8)
+        segments = Segments(trial, info, config)
+        segments.write(iter([VideoFrame(black, 0, 0, 0, 0.0, stored)]))
+        segments.join(trial / f"joined{output.suffix}", plan, TimeRange(0, _MOMENT))
+    except (FFmpegError, ValueError) as error:
+        if isinstance(error, OSError):  # a full disk, for which `output_errors` has words
+            raise
+        why = error.strerror if isinstance(error, FFmpegError) else error
+        raise OutputError(
+            f"{output.suffix} cannot hold this video as {config.encoder} ({why}); write .mp4 or .mkv."
+        ) from error
+    finally:
+        shutil.rmtree(trial)
 
 
 # Working folders
