@@ -243,6 +243,19 @@ def test_frames_that_change_their_size_get_that_of_the_first(tmp_path: Path, nam
     assert {frame.shape for frame in played(tmp_path / "out.mp4")} == {(128, 192, 3)}
 
 
+def test_an_aspect_that_changes_on_the_way_does_not_change_the_frames_size(tmp_path: Path) -> None:
+    """As between films and advertisements on television."""
+    for part, aspect in enumerate(("16/15", "64/45")):
+        picture = f"testsrc2=size=180x144:rate=25:duration=0.3,setsar={aspect}"
+        late = ("-output_ts_offset", str(0.32 * part), f"{part}.ts")
+        ffmpeg("-f", "lavfi", "-i", picture, "-c:v", "mpeg2video", "-q:v", "2", *late, cwd=tmp_path)
+    source = tmp_path / "television.ts"
+    source.write_bytes(b"".join((tmp_path / f"{part}.ts").read_bytes() for part in range(2)))
+    assert {frame.picture.shape for frame in read_frames(source)} == {(144, 192, 3)}
+    rewrite(source, tmp_path / "out.mp4")
+    assert {frame.shape for frame in played(tmp_path / "out.mp4")} == {(144, 180, 3)}
+
+
 # --- a header is a claim ----------------------------------------------------------------------------------
 
 

@@ -65,6 +65,7 @@ class Display:
         self._path, self._film, self._on_note = path, film, on_note
         self._to_rgb = VideoReformatter()  # one for the clip: PyAV's own `to_ndarray` makes one for each frame
         self._size: tuple[int, int] | None = None  # of the first frame, upright, in the pixels of the file
+        self._square = (0, 0)  # its size with square pixels
         self._said = set[str]()
 
     def __call__(self, frame: av.VideoFrame) -> tuple[Frame, Frame | None]:
@@ -74,14 +75,14 @@ class Display:
         picture = picture.transpose(1, 0, 2) if across else picture
         picture = np.ascontiguousarray(picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
         size = (picture.shape[1], picture.shape[0])
-        self._size = self._size or size
-        if size != self._size:
+        if self._size is None:
+            aspect = pixel_aspect(self._film)
+            self._size, self._square = size, square_size(size, 1 / aspect if across else aspect)
+        elif size != self._size:
             of = f"{self._path.name} change from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}"
             self._say("size", f"the frames of {of}; all get the size of the first")
             picture = resized(picture, self._size)
-        aspect = pixel_aspect(self._film)
-        square = square_size(self._size, 1 / aspect if across else aspect)
-        return (picture, None) if square == self._size else (resized(picture, square), picture)
+        return (picture, None) if self._square == self._size else (resized(picture, self._square), picture)
 
     def _rgb(self, frame: av.VideoFrame) -> Frame:
         """The picture (H, W, 3) as it is stored; what has transparency is laid on black."""
