@@ -411,6 +411,14 @@ def test_av1_has_no_pixel_aspect_and_gets_square_pixels(plain: Path, tmp_path: P
     assert (track["width"], track["height"], track["sample_aspect_ratio"]) == (192, 128, "1:1")
 
 
+def test_a_sound_track_that_holds_nothing_is_left_out(plain: Path, tmp_path: Path) -> None:
+    """A transport stream names tracks that it may never send, of which nothing more is known then."""
+    ffmpeg("-i", plain / "plain.mp4", *X264, "-c:a", "aac", "-bsf:a", "noise=drop=1", "empty.ts", cwd=tmp_path)
+    plan = rewrite(tmp_path / "empty.ts", tmp_path / "out.mp4")
+    assert "sound" in plan.notes[0]
+    assert (len(played(tmp_path / "out.mp4")), ffprobe(tmp_path / "out.mp4")["audio"]) == (15, [])
+
+
 def test_damaged_sound_costs_what_it_hits(plain: Path, tmp_path: Path) -> None:
     ffmpeg("-i", plain / "plain.mp4", "-c:v", "copy", "-c:a", "flac", "in.mkv", cwd=tmp_path)
     data = bytearray((tmp_path / "in.mkv").read_bytes())

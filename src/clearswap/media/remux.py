@@ -100,6 +100,7 @@ def _works(source: Path, track: int, way: type[_Copied], trial: Path) -> bool:
             if way is _Copied and not _fits(stream, out):
                 return False
             made = way(stream, out)
+            out.start_encoding()  # also where no packet follows
             looked = islice(_timed(container.demux()), _LOOKED)
             for packet in islice((one for one in looked if one.stream_index == track), _TRIED):
                 made.mux(packet, out, Fraction(0))
