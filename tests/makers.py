@@ -352,7 +352,19 @@ def ffprobe(path: Path) -> dict[str, Any]:
 def played(path: Path, track: int | None = None) -> list[Picture]:
     """The frames (H, W, 3) of a clip as FFmpeg's own program plays them: turned, but with the pixels of the file."""
     chosen = ["-map", f"0:{ffprobe(path)['video'][0]['index'] if track is None else track}"]
-    asked = ["-v", "error", "-i", f"file:{path}", *chosen, "-vsync", "0", "-f", "image2pipe", "-pix_fmt", "rgb24"]
+    asked = [
+        "-v",
+        "error",
+        "-i",
+        f"file:{path}",
+        *chosen,
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "image2pipe",
+        "-pix_fmt",
+        "rgb24",
+    ]
     asked += ["-c:v", "ppm", "-"]
     data = subprocess.run(["ffmpeg", *asked], capture_output=True, timeout=60).stdout
     frames: list[Picture] = []

@@ -188,8 +188,8 @@ def test_transparency_is_laid_on_black_and_said(tmp_path: Path, kind: Kind) -> N
 
 INTERLACED = [
     Kind("camera.mp4", ("-c:v", "libx264", "-crf", "8", "-flags", "+ildct+ilme", "-x264opts", "tff=1")),
-    Kind("disc.mpg", ("-c:v", "mpeg2video", "-q:v", "2", "-flags", "+ildct+ilme", "-top", "0")),
-    Kind("edit.mov", ("-c:v", "prores_ks", "-flags", "+ildct", "-top", "1", "-pix_fmt", "yuv422p10le")),
+    Kind("disc.mpg", ("-c:v", "mpeg2video", "-q:v", "2", "-flags", "+ildct+ilme")),
+    Kind("edit.mov", ("-c:v", "prores_ks", "-flags", "+ildct", "-pix_fmt", "yuv422p10le")),
 ]
 
 
