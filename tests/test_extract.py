@@ -28,7 +28,7 @@ from clearswap.media.files import encode_picture, read_picture
 from clearswap.media.video import probe, read_frames
 from clearswap.training.dataset import load_faces
 from conftest import Footage
-from makers import Ran, command, left_behind, pictures_of, psnr, save_heic, save_picture, write_clip
+from makers import Ran, command, head_of_clip, left_behind, pictures_of, psnr, run, save_heic, save_picture, write_clip
 
 # Looked up by eye, frame by frame. face_noface.mov: the man is there up to and including frame 71, frame 72 is
 # black, from 73 on there is a cartoon sky. noface_face.mov: sky up to 95, the man from 96 to 167,
@@ -367,3 +367,12 @@ def test_progress_counts_up_to_the_number_of_frames(footage: Footage, tmp_path: 
     assert {event.total for event in seen} == {8}
     assert {event.stage for event in seen} == {"extract single_face.mp4"}
     assert seen[-1].values["faces"] == 8
+
+
+def test_no_file_appears_but_the_face_set(demo_clips: Path, tmp_path: Path) -> None:
+    """onnxruntime keeps an identifier and a database under the user's cache unless it is told not to."""
+    clip, home = head_of_clip(demo_clips / "person_b.mp4", tmp_path / "clip.mp4", 3), tmp_path / "home"
+    home.mkdir()
+    places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "XDG_CONFIG_HOME": str(home / "config")}
+    assert run("extract", clip, "-o", tmp_path / "set", **places).code == 0
+    assert left_behind(home) == []

@@ -15,10 +15,13 @@ The public names are listed in `__init__.pyi` and are imported when they are fir
 import, and `extract` does without it.
 """
 
+import os
 from difflib import get_close_matches
 from typing import Any
 
 import lazy_loader
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else onnxruntime makes an identifier and looks for its maker's server
 
 __version__ = "0.2.0"
 _load, __dir__, __all__ = lazy_loader.attach_stub(  # pyright: ignore[reportUnknownVariableType]

@@ -36,7 +36,11 @@ from clearswap.errors import OptionError, OutputError
 from clearswap.media.files import atomic_file, encode_picture, output_errors
 from clearswap.training import checkpoint
 
-OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+# What C2PA's library may fetch: nothing, neither manifests, nor states of certificates, nor what a file names (did:web)
+OFFLINE: dict[str, Any] = {
+    "core": {"allowed_network_hosts": list[str]()},
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+}
 SWAP = "org.clearswap.swap"  # the label of what Clearswap says of its own
 OTHER = "application/octet-stream"  # a kind that carries no credentials inside
 _C2PA_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # the key usage that C2PA readers look for
@@ -363,10 +367,10 @@ def sign(unsigned: Path, signed: Path, original: Path, signer: Signer, statement
     """
     tool: dict[str, Any] = {"name": "Clearswap", "version": version("clearswap")}
     settings = {
-        "core": _MEMORY,
+        "core": OFFLINE["core"] | _MEMORY,
         "builder": {"claim_generator_info": tool, "thumbnail": {"enabled": False}},
         "trust": {"user_anchors": signer.root + known_roots()},
-        "verify": OFFLINE,
+        "verify": OFFLINE["verify"],
     }
     edited = {
         "action": "c2pa.edited",

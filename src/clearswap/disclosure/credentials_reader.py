@@ -63,7 +63,7 @@ def read(path: Path, roots: str = "") -> Provenance:
 
     Damaged credentials are no error: `state` says so. Raises `OSError` for a file that cannot be opened.
     """
-    settings: dict[str, Any] = {"verify": OFFLINE} | ({"trust": {"user_anchors": roots}} if roots else {})
+    settings: dict[str, Any] = OFFLINE | ({"trust": {"user_anchors": roots}} if roots else {})
     context, kind, sidecar = c2pa.Context.from_dict(settings), kind_of(path), sidecar_of(path)
     try:
         with path.open("rb") as stream:
