@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -349,6 +350,30 @@ def test_recordings_that_were_joined_go_on_where_the_first_ends(plain: Path, tmp
     assert lasts[1] == pytest.approx(lasts[0], abs=0.12)
 
 
+def test_sound_of_a_joined_recording_begins_with_each_part_s_picture(tmp_path: Path) -> None:
+    """The first sound of each part is shorter than its picture; later parts also begin at an earlier time of day."""
+    tone = ("-f", "lavfi", "-i", "sine=600:duration=1:sample_rate=48000")
+    for part, late in enumerate(("900", "5", "5")):
+        film = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=2", *tone, *X264, "-c:a", "aac")
+        ffmpeg(*film, "-output_ts_offset", late, f"{part}.ts", cwd=tmp_path)
+    source = tmp_path / "joined.ts"
+    source.write_bytes(b"".join((tmp_path / f"{part}.ts").read_bytes() for part in range(3)))
+    rewrite(source, tmp_path / "out.mp4")
+    times = np.array(frame_times(tmp_path / "out.mp4"))
+    assert len(times) == 150
+    assert np.abs(np.diff(times) - 0.04).max() < 0.01
+    begins = sound_begins(tmp_path / "out.mp4")
+    assert begins == pytest.approx([times[0], times[50], times[100]], abs=0.06)
+
+
+def sound_begins(path: Path) -> list[float]:
+    """When the packets of sound begin that follow on a gap, by FFmpeg's own program."""
+    asked = ["ffprobe", "-v", "error", "-select_streams", "a", "-show_entries", "packet=pts_time", "-of", "csv=p=0"]
+    said = subprocess.run([*asked, path], check=True, capture_output=True, text=True).stdout
+    times = np.array([float(line.strip(",")) for line in said.split()])
+    return [float(time) for time in times[np.r_[True, np.diff(times) > 0.3]]]
+
+
 # --- what the end needs is found out before the beginning --------------------------------------------------
 
 
@@ -375,6 +400,7 @@ TRACKS: list[tuple[Kind, str, str, Callable[[Path], None] | None]] = [
     (Kind("studio.mkv", ("-c:v", "copy", "-c:a", "pcm_s24le", "-ar", "192000")), "re-encoded", "", None),
     (Kind("many.mkv", ("-c:v", "copy", "-c:a", "pcm_s16le", "-ac", "8")), "re-encoded", "", None),
     (Kind("game.avi", ("-c:v", "copy", "-c:a", "adpcm_ima_wav")), "re-encoded", "", None),
+    (Kind("old mac.avi", ("-c:v", "copy", "-c:a", "pcm_s16le", "-ar", "22254")), "re-encoded", "", None),
 ]
 
 
@@ -399,16 +425,40 @@ def test_a_kind_of_file_is_tried_before_the_first_frame(plain: Path, tmp_path: P
     """H.264 in an AVI is what PyAV does not write."""
     source = plain / "plain.mp4"
     info, plan = probe(source), plan_tracks(source, 0, tmp_path / name, tmp_path)
+    (tmp_path / "trial").mkdir()  # as a run that was killed leaves it
     with pytest.raises(OutputError, match=r"\.avi cannot hold this video") if name == "out.avi" else nullcontext():
         try_container(tmp_path / name, info, EncodeConfig(), plan, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_av1_has_no_pixel_aspect_and_gets_square_pixels(plain: Path, tmp_path: Path) -> None:
-    ffmpeg("-i", plain / "plain.mp4", "-vf", "scale=96:128,setsar=2/1", *X264, "wide.mp4", cwd=tmp_path)
+    ffmpeg("-i", plain / "plain.mp4", "-vf", "scale=64:48,setsar=4/3", *X264, "wide.mp4", cwd=tmp_path)
     rewrite(tmp_path / "wide.mp4", tmp_path / "out.webm", EncodeConfig(encoder="av1"))
     track = ffprobe(tmp_path / "out.webm")["video"][0]
-    assert (track["width"], track["height"], track["sample_aspect_ratio"]) == (192, 128, "1:1")
+    assert (track["width"], track["height"], track["sample_aspect_ratio"]) == (86, 48, "1:1")  # even, as AV1 asks for
+
+
+def test_sound_that_changes_its_channels_goes_on(plain: Path, tmp_path: Path) -> None:
+    """As broadcasts do, from stereo to 5.1."""
+    for part, channels in enumerate(("2", "6")):
+        sound = ("-c:v", "copy", "-c:a", "ac3", "-ac", channels, "-output_ts_offset", str(0.64 * part))
+        ffmpeg("-i", plain / "plain.mp4", *sound, f"{part}.ts", cwd=tmp_path)
+    source = tmp_path / "broadcast.ts"
+    source.write_bytes(b"".join((tmp_path / f"{part}.ts").read_bytes() for part in range(2)))
+    assert rewrite(source, tmp_path / "out.webm", EncodeConfig(encoder="av1")).sound == "re-encoded"
+    assert float(ffprobe(tmp_path / "out.webm")["format"]["duration"]) == pytest.approx(1.26, abs=0.1)
+
+
+def test_the_last_sound_of_a_slow_decoder_is_kept(plain: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", plain / "plain.mp4", "-c:v", "copy", "-c:a", "wmav2", "in.mkv", cwd=tmp_path)
+    rewrite(tmp_path / "in.mkv", tmp_path / "out.mp4")
+    lengths = [decoded_samples(tmp_path / name) for name in ("in.mkv", "out.mp4")]
+    assert lengths[1] >= lengths[0]
+
+
+def decoded_samples(path: Path) -> int:
+    asked = ["ffmpeg", "-v", "error", "-i", path, "-map", "0:a", "-f", "s16le", "-ac", "1", "-"]
+    return len(subprocess.run(asked, check=True, capture_output=True).stdout) // 2
 
 
 def test_a_sound_track_that_holds_nothing_is_left_out(plain: Path, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ from clearswap.training import checkpoint, detail_store
 from clearswap.training.device import used_device
 
 _MARK_FRAMES = 24  # in which it is looked whether a clip is marked already
+_FEW = 16  # frames that a decoder of several threads may lose at damage in one pass and not in the other
 _EARLIER_MARK = "earlier_mark.json"
 
 
@@ -384,8 +385,16 @@ def _encode_video(
 def _reported(
     frames: Iterator[VideoFrame], info: VideoInfo, result: ConvertResult, start: int, on_progress: OnProgress
 ) -> Iterator[VideoFrame]:
-    """Yield the frames from `start` on, and report each when it is encoded."""
+    """Yield the frames from `start` on, and report each when it is encoded. Raises `InputError` where many are missing
+    that the first pass has seen: a disk or a share has failed.
+    """
+    done = start
     for done, frame in enumerate(frames, start + 1):
         yield frame
         values = {"no face": result.without_face}
         on_progress(Progress(f"convert {info.path.name}", done, result.frames, values=values))
+    if done < result.frames - _FEW:
+        raise InputError(
+            f"{info.path} could be read up to frame {done} of {result.frames} only; look after the disk, and convert "
+            "again with `resume`."
+        )

@@ -24,7 +24,7 @@ from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.faces.covered import uncovered
 from clearswap.faces.faceset import FaceRecord, read_index, require_faceset, unknown_pictures
 from clearswap.faces.selection import SAME
-from clearswap.media.files import locked
+from clearswap.media.files import clear_partials, locked
 from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training import checkpoint, detail_writer, device, loop
 from clearswap.training.dataset import load_faces
@@ -101,6 +101,8 @@ def train(
     sets = {"a": Path(faces_a), "b": Path(faces_b)}
     origin = Path(init_from) if init_from is not None else None
     with device.join_world() as world, locked(Path(model), inside=True) if world.leads else nullcontext():
+        if world.leads:
+            clear_partials(Path(model))
         config = _choose_config(Path(model), origin, training, world)
         consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, world)
         on_progress = on_progress if world.leads else silent

@@ -319,8 +319,9 @@ def kind_of(path: Path) -> str:
     """The media type of a file by its first bytes, whatever its name; `OTHER` for what cannot carry credentials."""
     with path.open("rb") as file:
         head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return "video/mp4"  # the same boxes as QuickTime's
+    if head[4:8] == b"ftyp":  # the same boxes as QuickTime's
+        pictures = {b"avif": "image/avif", b"avis": "image/avif", b"mif1": "image/heif", b"heic": "image/heic"}
+        return pictures.get(head[8:12], "video/mp4")
     riff = {b"AVI ": "video/avi", b"WEBP": "image/webp"}
     if head[:4] == b"RIFF":
         return riff.get(head[8:12], OTHER)

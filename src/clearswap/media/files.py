@@ -101,6 +101,13 @@ def locked(path: Path, *, inside: bool = False) -> Generator[None]:
                 folder.rmdir()
 
 
+def clear_partials(folder: Path) -> None:
+    """Remove what killed runs have left half-written in a folder that this run has locked."""
+    for path in (*folder.glob(".*.partial*"), *folder.glob(".*.lock")):
+        with suppress(OSError):
+            path.unlink()
+
+
 @contextmanager
 def atomic_file(path: Path) -> Generator[Path]:
     """Yield a path to write to. When the block ends well, that file is renamed to `path`; else it is removed.
@@ -419,6 +426,7 @@ def about_source(source: Path) -> VideoInfo:
         time_base=second,
         zero=0,
         frames=1,
+        joins=(),
         notes=(),
         pix_fmt="rgb24",
         colorspace=0,

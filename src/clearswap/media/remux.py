@@ -7,7 +7,7 @@ done: what no way takes is left out, and said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,6 +26,7 @@ _TRIED = 50  # packets of a track with which a way is tried
 _LOOKED = 5000  # packets of a file in which these are looked for: subtitles may be rare
 _LEAD = Fraction(1, 10)  # seconds of sound before the clip that are kept: codes need some to begin with
 _APART = 10  # seconds by which a file's tracks may lie apart; what comes later than that after the end is not read
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # of AAC
 _COUNTED = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # by channels
 _NAMES = ("title", "language", "handler_name")  # what a track says of itself
 _NO_TITLES = ("Handler", "Media", "handler")
@@ -74,7 +75,7 @@ def _ways(stream: Any) -> tuple[type[_Copied], ...]:
     """How a track may be handed over, the best way first."""
     if stream.codec_context is None:  # in a code that FFmpeg does not know
         return ()
-    if stream.type == "audio":
+    if stream.type == "audio" and stream.rate:  # which tracks do not have that are named and never sent
         return (_Copied, _EncodedSound)
     if stream.type == "subtitle":
         return (_Copied, _Text)
@@ -121,16 +122,26 @@ class Remuxer:
     """
 
     def __init__(
-        self, source: Any, out: OutputContainer, plan: Plan, *, zero: Fraction, start: Fraction, end: float | None
+        self,
+        source: Any,
+        out: OutputContainer,
+        plan: Plan,
+        joins: Sequence[Fraction],
+        zero: Fraction,
+        start: Fraction,
+        end: float | None,
     ) -> None:
-        """Take what lies between the seconds `start` and `end` of the clip, which begins at `zero` of the file."""
+        """Take what lies between the seconds `start` and `end` of the clip, which begins at `zero` of the file.
+
+        `joins`: as in `VideoInfo`.
+        """
         self._out, self._zero, self._trimmed = out, zero + start, bool(start)
         self._end = None if end is None else float(zero) + end
         self._tracks = {index: way(source.streams[index], out) for index, way in plan.ways.items()}
         if chapters := _chapters(source, self._zero, self._end):
             out.set_chapters(chapters)
         wanted = [source.streams[index] for index in self._tracks]
-        self._packets = self._in_range(source.demux(*wanted) if wanted else iter(()))
+        self._packets = self._in_range(_timed(source.demux(*wanted) if wanted else iter(()), joins))
         self._next: Any | None = next(self._packets, None)
 
     @property
@@ -156,7 +167,7 @@ class Remuxer:
 
     def _in_range(self, packets: Iterator[Any]) -> Iterator[Any]:
         """The packets between start and end."""
-        for packet in _timed(packets):
+        for packet in packets:
             time = packet.dts * packet.time_base
             if self._end is not None and time > self._end + _APART:
                 return
@@ -180,13 +191,13 @@ def name_like(made: Any, stream: Any, out: OutputContainer) -> None:
     made.disposition = stream.disposition
 
 
-def _timed(packets: Iterator[Any]) -> Iterator[Any]:
+def _timed(packets: Iterator[Any], joins: Sequence[Fraction] = ()) -> Iterator[Any]:
     """The packets that hold something, at times that go on along each track; where a file is damaged, it ends."""
     clocks: dict[int, Steady] = {}
     with suppress(FFmpegError):
         for packet in packets:
             if packet.size and packet.time_base:
-                clock = clocks.setdefault(packet.stream_index, Steady(packet.time_base))
+                clock = clocks.setdefault(packet.stream_index, Steady(packet.time_base, joins))
                 late = 0 if packet.pts is None or packet.dts is None else packet.pts - packet.dts
                 times = (packet.dts, packet.pts, clock.end)
                 packet.dts = clock(next(time for time in times if time is not None), packet.duration or 1)
@@ -225,31 +236,58 @@ class _Copied:
 class _EncodedSound(_Copied):
     """Sound that is decoded and encoded again."""
 
-    _end = Fraction(0)  # second at which the last decoded sound is over
+    _end = Fraction(-1)  # second at which the last decoded sound is over
+    _zero = Fraction(0)
+    _first: Any = None  # format, layout and rate of the first sound
+    _kind: Any = None  # of the last one
+    _alike: Any = None  # makes others like the first: broadcasts change from two channels to six
 
     def _add_to(self, out: OutputContainer, stream: Any) -> Any:
-        codec, rate = ("libopus", 48000) if out.format.name == "webm" else ("aac", min(stream.rate, 96000))
+        self._source = stream
+        codec, rate = ("libopus", 48000) if out.format.name == "webm" else ("aac", _rate(stream.rate))
         return out.add_stream(codec, rate=rate, layout=_layout(stream, codec, rate))
 
     def mux(self, packet: Any, out: OutputContainer, zero: Fraction) -> None:
+        self._zero = zero
         try:
             sounds = packet.decode()
         except FFmpegError:
             self.damaged += 1
             return
         for sound in sounds:
-            self._encode(sound, out, zero)
+            self._encode(sound, out)
 
-    def _encode(self, sound: Any, out: OutputContainer, zero: Fraction) -> None:
+    def _encode(self, sound: Any, out: OutputContainer) -> None:
         base = sound.time_base or Fraction(1, sound.sample_rate)
-        begin = self._end if sound.pts is None else sound.pts * base - zero  # some decoders lose the last one's time
+        # the time of the last sound may be lost, and the pieces of a joined recording may lie over each other
+        begin = self._end if sound.pts is None else max(self._end, sound.pts * base - self._zero)
         self._end = begin + Fraction(sound.samples, sound.sample_rate)
         sound.time_base = Fraction(1, sound.sample_rate)
         sound.pts = round(begin / sound.time_base)
-        out.mux(self._made.encode(sound))
+        kind = (sound.format.name, sound.layout.name, sound.sample_rate)
+        self._first = self._first or kind
+        if kind != self._kind:
+            self._flush_alike(out)
+            self._kind, self._alike = kind, None if kind == self._first else av.AudioResampler(*self._first)
+        for one in self._alike.resample(sound) if self._alike else (sound,):
+            out.mux(self._made.encode(one))
+
+    def _flush_alike(self, out: OutputContainer) -> None:
+        for one in self._alike.resample(None) if self._alike else ():
+            out.mux(self._made.encode(one))
 
     def flush(self, out: OutputContainer) -> None:
+        with suppress(FFmpegError):
+            for sound in self._source.decode(None):  # what the decoder still holds
+                sound.pts = None
+                self._encode(sound, out)
+        self._flush_alike(out)
         out.mux(self._made.encode(None))
+
+
+def _rate(rate: int) -> int:
+    """The rate for AAC that loses nothing of sound of a rate, as far as there is one."""
+    return next((one for one in _RATES if one >= rate), _RATES[-1])
 
 
 def _layout(stream: Any, codec: str, rate: int) -> str:

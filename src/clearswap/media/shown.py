@@ -53,9 +53,14 @@ def pixel_aspect(film: VideoStream) -> Fraction:
 def square_size(stored: tuple[int, int], aspect: Fraction) -> tuple[int, int]:
     """The size (width, height) of a frame of `stored` size with square pixels; none of its own get lost."""
     width, height = stored
-    wide, high = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    wide, high = (_side(width, aspect), height) if aspect > 1 else (width, _side(height, 1 / aspect))
     odd = not 1 / _ODDEST <= aspect <= _ODDEST or wide * high > LARGEST
     return stored if odd or max(wide / width, high / height) < 1 + _SAME else (wide, high)
+
+
+def _side(stored: int, factor: Fraction) -> int:
+    """A side made larger; an even one stays even, as some encoders ask for."""
+    return round(stored * factor) if stored % 2 else 2 * round(stored * factor / 2)
 
 
 class Display:

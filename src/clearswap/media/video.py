@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from clearswap.media.shown import (
     turn,
 )
 
+# FFmpeg shall open no other address, and leave times as they are that begin again: `Steady` makes them go on
+_OPTIONS = {"protocol_whitelist": "file", "correct_ts_overflow": "0"}
 _UNSEEN = Disposition.attached_pic | Disposition.timed_thumbnails  # tracks that are no film
 _RATES = Fraction(1, 1000), Fraction(1000)  # frames a second; a file that says others does not know
 
@@ -52,6 +55,7 @@ class VideoInfo:
         time_base: The unit of the video's times, in seconds.
         zero: When the clip begins, in that unit: its first picture or its first sound.
         frames: How many there are; fewer may decode.
+        joins: How many seconds later each part of a recording that was joined of several is shown than it says.
         notes: What is to be said of the file, a sentence each.
         pix_fmt: FFmpeg's name of the kind of pixels.
         colorspace: FFmpeg's AVCOL_* numbers, as the next three.
@@ -67,6 +71,7 @@ class VideoInfo:
     time_base: Fraction
     zero: int
     frames: int
+    joins: tuple[Fraction, ...]
     notes: tuple[str, ...]
     pix_fmt: str
     colorspace: int
@@ -112,7 +117,7 @@ def open_video(path: Path) -> Generator[InputContainer]:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy it again.")
     try:
-        container = av.open(address(path), metadata_errors="replace", options={"protocol_whitelist": "file"})
+        container = av.open(address(path), metadata_errors="replace", options=_OPTIONS)
     except (FFmpegError, ValueError) as error:
         why = error.strerror if isinstance(error, FFmpegError) else error
         raise InputError(
@@ -177,6 +182,7 @@ def probe(path: Path) -> VideoInfo:
             time_base=base,
             zero=_zero(container, film),
             frames=max(1, packets.shown),
+            joins=packets.joins,
             notes=tuple(_notes(path, container, film, packets)),
             pix_fmt=first.format.name,
             colorspace=int(context.colorspace),
@@ -195,12 +201,14 @@ class _Packets:
         start: When the first is shown, in units of the time base; None where the file has no times.
         end: When the last is over.
         broken: Why reading stopped before the file's end.
+        joins: As in `VideoInfo`.
     """
 
     shown: int
     start: int | None
     end: int
     broken: str
+    joins: tuple[Fraction, ...]
 
 
 def _reaches_beyond(path: Path) -> bool:
@@ -223,19 +231,29 @@ def _reaches_beyond(path: Path) -> bool:
 
 
 def _count_packets(container: InputContainer, film: VideoStream) -> _Packets:
-    shown, end, broken = 0, 0, ""
-    start: int | None = None
+    base = film.time_base or Fraction(1, 90000)
+    shown, broken, last = 0, "", 0
+    parts: list[
+        tuple[int, int]
+    ] = []  # when each begins and ends: their times begin again in recordings that were joined
     try:
         for packet in container.demux(film):
             if packet.size and not packet.is_discard:
                 shown += 1
                 time = packet.pts if packet.pts is not None else packet.dts
-                if time is not None:
-                    start = time if start is None else min(start, time)
-                    end = max(end, time + (packet.duration or 0))
+                if time is None:
+                    continue
+                decoded = packet.dts if packet.dts is not None else time
+                if not parts or decoded < last - 1 / base:
+                    parts.append((time, time))
+                last, (first, end) = decoded, parts[-1]
+                parts[-1] = min(first, time), max(end, time + (packet.duration or 0))
     except FFmpegError as error:
         broken = error.strerror or str(error)
-    return _Packets(shown, start, end, broken)
+    if not parts:
+        return _Packets(shown, None, 0, broken, ())
+    shifts = accumulate(((one[1] - other[0]) * base for one, other in pairwise(parts)), initial=Fraction(0))
+    return _Packets(shown, parts[0][0], parts[-1][1], broken, tuple(shifts))
 
 
 def _zero(container: InputContainer, film: VideoStream) -> int:
@@ -258,6 +276,8 @@ def _notes(path: Path, container: InputContainer, film: VideoStream, packets: _P
     else:  # of the whole file, whose sound may well be somewhat longer
         promised = (container.duration or 0) / av.time_base
         slack = 0.1 * promised + 1.0
+    if kind in ("mpegts", "mpeg"):  # which promise nothing
+        promised = held
     if packets.broken or promised - held > slack or (("mov" in kind or kind == "avi") and _reaches_beyond(path)):
         far = f"after {held:.1f} of {promised:.1f} seconds" if promised > held else f"after {held:.1f} seconds"
         yield f"{path.name} is cut short or damaged: its film ends {far}, and so much is used"
@@ -306,16 +326,16 @@ class Steady:
         end: When what was last is over.
     """
 
-    def __init__(self, base: Fraction) -> None:
-        """For times in units of `base` seconds."""
-        self._back = math.ceil(1 / base)
+    def __init__(self, base: Fraction, joins: Sequence[Fraction] = ()) -> None:
+        """For times in units of `base` seconds. `joins`: as in `VideoInfo`, for tracks that go with the film."""
+        self._back, self._joins = math.ceil(1 / base), [round(seconds / base) for seconds in joins[1:]]
         self._last = self.end = -(2**62)
         self._shift = 0
 
     def __call__(self, time: int, duration: int) -> int:
         """When what the file says to begin at `time` begins."""
         if time + self._shift < self._last - self._back:
-            self._shift = self.end - time
+            self._shift = self._joins.pop(0) if self._joins else self.end - time
         self._last = max(self._last + 1, time + self._shift)
         self.end = self._last + duration
         return self._last

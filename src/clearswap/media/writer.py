@@ -178,6 +178,7 @@ def try_container(output: Path, info: VideoInfo, config: EncodeConfig, plan: Pla
     Raises `OutputError` where its kind of file does not take them.
     """
     trial = folder / "trial"
+    shutil.rmtree(trial, ignore_errors=True)  # left by a run that was killed
     trial.mkdir()
     try:
         black = np.zeros((info.height, info.width, 3), np.uint8)
@@ -286,7 +287,8 @@ class Segments:
             base = stream.time_base = self._info.time_base
             name_like(stream, original.streams[self._info.track], out)
             begin = _start_of(files[0]) if time_range.start else 0
-            remuxer = Remuxer(original, out, plan, zero=self._info.zero * base, start=begin * base, end=time_range.end)
+            part = (self._info.zero * base, begin * base, time_range.end)
+            remuxer = Remuxer(original, out, plan, self._info.joins, *part)
             for packet in chain.from_iterable(self._packets(file, begin) for file in files):
                 remuxer.mux_until(float(packet.pts * packet.time_base))
                 packet.stream = stream
