@@ -19,7 +19,7 @@ import common
 from clearswap.core.align import Frame, Points
 from clearswap.faces.face_models import Detector, Landmarker
 from clearswap.faces.tracker import TrackConfig, Tracker
-from clearswap.media.files import count_frames
+from clearswap.media.video import probe
 from common import Cell, Plot, Point, Result, Table
 
 FRAMES = 150  # of a clip, for the tracker
@@ -45,7 +45,7 @@ def whole_command(clip: Path) -> float:
     """Frames a second of the whole command, start-up included."""
     with common.scratch() as folder:
         command = [sys.executable, "-m", "clearswap", "extract", str(clip), "-o", f"{folder}/faces"]
-        return count_frames(clip) / common.seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+        return probe(clip).frames / common.seconds(lambda: subprocess.run(command, check=True, capture_output=True))
 
 
 def measure(clip: Path, make: Callable[[], Tracker], frames: int, rounds: int) -> list[Cell]:

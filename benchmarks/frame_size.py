@@ -18,7 +18,7 @@ import clearswap
 import clips
 import common
 from clearswap.core.align import Frame
-from clearswap.media.files import count_frames
+from clearswap.media.video import probe
 from common import Plot, Result, Table
 
 SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160)}
@@ -53,7 +53,7 @@ def costs(makers: dict[str, Callable[[Path], Path]], folder: Path, rounds: int) 
             spent = cost(verb, (many if whole else one)[name], folder)
             known = best.get((name, verb, whole), spent)
             best[name, verb, whole] = min(spent[0], known[0]), min(spent[1], known[1])
-    frames = count_frames(next(iter(many.values()))) - 1
+    frames = probe(next(iter(many.values()))).frames - 1
     return {
         (name, verb): [
             1000 * (whole - once) / frames
