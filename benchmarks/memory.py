@@ -18,7 +18,7 @@ import common
 from common import Plot, Point, Result, Table
 
 LENGTHS = {"30 s": 30.0, "2 min": 120.0, "10 min": 600.0}
-SHORT = {"1 s": 1.0, "4 s": 4.0}
+SHORT = {"1 s": 1.0, "2 s": 2.0}
 CYCLE = 200  # frames that are encoded; the rest repeats them
 SHOWN = 80  # points of a curve that are kept
 

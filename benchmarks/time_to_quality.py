@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--name", default="", help="what the pair is called in the report, when it is not the demo's")
     common.add_common(parser)
     given = parser.parse_args()
-    minutes = (0.1, 0.1) if given.quick else (given.minutes, given.others)
+    minutes = (0.03, 0.03) if given.quick else (given.minutes, given.others)
     budgets = dict(zip(("classic", "others"), (60 * each for each in minutes), strict=True))
     wanted = Options(given.quick, common.output_folder(parser, given), given.clips)
     with common.scratch() as folder:
