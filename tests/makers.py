@@ -349,9 +349,9 @@ def ffprobe(path: Path) -> dict[str, Any]:
     return told
 
 
-def played(path: Path, track: int | None = None) -> list[Picture]:
+def played(path: Path) -> list[Picture]:
     """The frames (H, W, 3) of a clip as FFmpeg's own program plays them: turned, but with the pixels of the file."""
-    chosen = ["-map", f"0:{ffprobe(path)['video'][0]['index'] if track is None else track}"]
+    chosen = ["-map", f"0:{ffprobe(path)['video'][0]['index']}"]
     asked = [
         "-v",
         "error",

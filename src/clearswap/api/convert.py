@@ -116,6 +116,10 @@ class _Settings:
     resume: bool
     on_progress: OnProgress
 
+    def tell(self, note: str) -> None:
+        """Say a sentence about the file."""
+        self.on_progress(Progress("convert", note=note))
+
 
 def convert(
     model: Path | str,
@@ -246,7 +250,7 @@ def _convert_file(
         if plan is not None:
             try_container(output, info, settings.encoding, plan, work)
         for note in (*info.notes, *(() if plan is None else plan.notes)):
-            settings.on_progress(Progress("convert", note=note))
+            settings.tell(note)
         faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
         roles = choose(faces, cast.finder.which)
         result = _count_frames(faces, roles)
@@ -277,7 +281,7 @@ def _convert_file(
             unsigned.unlink(missing_ok=True)
     if credentials.has_sidecar(output):
         note = f"{output.suffix} cannot carry Content Credentials; they are in {sidecar_of(output)}: keep both together"
-        settings.on_progress(Progress("convert", note=note))
+        settings.tell(note)
     return result
 
 
@@ -291,13 +295,9 @@ def _first_pass(info: VideoInfo, work: Path, finder: Finder, settings: _Settings
     faces = read_faces(work)
     if faces is not None:
         note = f"going on with {info.path.name} where an earlier run was stopped"
-        settings.on_progress(Progress("convert", note=note))
+        settings.tell(note)
         return faces, json.loads(earlier.read_text())
-    frames = read_source(
-        info.path,
-        time_range=settings.time_range,
-        on_note=lambda note: settings.on_progress(Progress("convert", note=note)),
-    )
+    frames = read_source(info.path, time_range=settings.time_range, on_note=settings.tell)
     total = settings.time_range.frames(info)
     sampled = {0} | {int((i + 0.5) * total / _MARK_FRAMES) for i in range(_MARK_FRAMES)}
     writer = FacesWriter(work, len(finder.recogniser.persons))
@@ -359,7 +359,7 @@ def _encode_picture(
             picture = np.dstack([picture, alpha])
         elif alpha is not None:
             note = f"{output.suffix} cannot hold the transparency of {info.path.name}, which is left out: write a .png"
-            settings.on_progress(Progress("convert", note=note))
+            settings.tell(note)
         output.write_bytes(encode_picture(picture, output.suffix))
     return result
 
@@ -378,7 +378,7 @@ def _encode_video(
     damaged = segments.join(output, plan, settings.time_range)
     if damaged:
         note = f"{info.path.name} has {damaged} damaged pieces of sound or subtitles; left out"
-        settings.on_progress(Progress("convert", note=note))
+        settings.tell(note)
     return replace(result, sound=plan.sound)
 
 

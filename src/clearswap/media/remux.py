@@ -115,11 +115,7 @@ def _works(source: Path, track: int, way: type[_Copied], trial: Path) -> bool:
 
 
 class Remuxer:
-    """Hands the tracks of `source` over to `out` by a plan, in step with the picture, and the chapters at once.
-
-    Attributes:
-        damaged: Packets of sound and subtitles that could not be decoded.
-    """
+    """Hands the tracks of `source` over to `out` by a plan, in step with the picture, and the chapters at once."""
 
     def __init__(
         self,
@@ -146,7 +142,7 @@ class Remuxer:
 
     @property
     def damaged(self) -> int:
-        """Packets that could not be decoded."""
+        """Packets of sound and subtitles that could not be decoded or written."""
         return sum(track.damaged for track in self._tracks.values())
 
     def mux_until(self, time: float) -> None:
@@ -325,7 +321,7 @@ class _Text(_Copied):
             return
         if text is not None:
             made = self._made.codec_context.encode_subtitle(text)
-            made.pts = made.dts = (packet.dts if packet.pts is None else packet.pts) - round(zero / packet.time_base)
+            made.pts = made.dts = packet.pts - round(zero / packet.time_base)
             made.duration, made.time_base, made.stream = packet.duration, packet.time_base, self._made
             out.mux(made)
 
