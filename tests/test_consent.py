@@ -37,8 +37,8 @@ def unsaid(faces: Path, folder: Path) -> Path:
 
 
 @pytest.fixture
-def sets(faces_a: Path, faces_b: Path, tmp_path: Path) -> tuple[Path, Path]:
-    return unsaid(faces_a, tmp_path / "alice"), unsaid(faces_b, tmp_path / "bob")
+def sets(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> tuple[Path, Path]:
+    return unsaid(faces_small_a, tmp_path / "alice"), unsaid(faces_small_b, tmp_path / "bob")
 
 
 # --- the file --------------------------------------------------------------------------------------------

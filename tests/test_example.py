@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import clearswap
-from makers import pictures_of
+from makers import head_of_clip, pictures_of
 
 PAGE = Path(__file__).parents[1] / "examples" / "deepfake.py"
 OURS = {"clearswap.disclosure.credentials", "clearswap.disclosure.stamp"}  # what marks and signs
@@ -37,7 +37,13 @@ def test_it_is_one_page_of_the_method_alone() -> None:
 @pytest.mark.slow
 def test_it_runs_and_its_output_says_what_it_is(tmp_path: Path, demo_clips: Path) -> None:
     environment = os.environ | {"DISPLAY": ""}  # no window
-    command = [sys.executable, str(PAGE), "0.001"]  # minutes: one step
+    for name in ("person_a.mp4", "person_b.mp4"):
+        head_of_clip(demo_clips / name, tmp_path / name, 30)
+    page = tmp_path / "page.py"  # as people change it for clips of their own
+    page.write_text(
+        PAGE.read_text().replace('CLIPS = Path(clearswap.__file__).parent / "demo_clips"', "CLIPS = Path()")
+    )
+    command = [sys.executable, str(page), "0.001"]  # minutes: one step
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "iteration 1: loss a" in done.stdout
@@ -46,9 +52,9 @@ def test_it_runs_and_its_output_says_what_it_is(tmp_path: Path, demo_clips: Path
     assert checked.code == 0
     assert checked.marked
     assert checked.credentials.generated
-    before, after = pictures_of(demo_clips / "person_b.mp4"), pictures_of(output)
-    assert len(after) == len(before) == 200
-    changed = np.abs(after[100].astype(int) - before[100]).mean(2)
+    before, after = pictures_of(tmp_path / "person_b.mp4"), pictures_of(output)
+    assert len(after) == len(before) >= 30
+    changed = np.abs(after[20].astype(int) - before[20]).mean(2)
     assert changed[150:250, 150:250].mean() > 10  # the face is in the middle
     assert changed[:60, :60].mean() < 4  # a corner without the label: the mark and the encoder alone
     preview = cv2.imread(str(tmp_path / "deepfake" / "preview.jpg"))

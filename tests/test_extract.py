@@ -81,7 +81,7 @@ def test_a_clip_without_a_face_is_refused_in_words(footage: Footage, tmp_path: P
 
 def test_following_a_face_shakes_no_more_than_finding_it_anew(footage: Footage) -> None:
     """Anew: by a tracker that knows nothing of the frame before, so the detector's box starts every frame."""
-    pictures = pictures_of(footage("jwpIntro.mp4"))[:80]
+    pictures = pictures_of(footage("jwpIntro.mp4"))[:50]
     detector, mesh, config = Detector(), Landmarker(), TrackConfig()
     follower = Tracker(config, detector, mesh)
     followed = jitter([follower(picture)[0].landmarks for picture in pictures])

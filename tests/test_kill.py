@@ -21,7 +21,7 @@ from clearswap.progress import Progress
 from clearswap.training import checkpoint
 from makers import command, head_of_clip, left_behind, pictures_of, run, said_by, sound_packets, write_clip
 
-KILLS = 4
+KILLS = 3
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_model_survives_being_killed_at_any_moment(faces_small_a: Path, faces_
 
 @pytest.fixture(scope="module")
 def clip(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return head_of_clip(demo_clips / "person_b.mp4", tmp_path_factory.mktemp("clip") / "clip.mp4", 40)
+    return head_of_clip(demo_clips / "person_b.mp4", tmp_path_factory.mktemp("clip") / "clip.mp4", 24)
 
 
 def test_a_conversion_that_is_killed_leaves_no_half_output(model: Path, clip: Path, tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_conversion_that_is_killed_leaves_no_half_output(model: Path, clip: Pa
 
 
 def with_short_segments(*arguments: str | Path) -> list[str]:
-    """The command line of `clearswap`, whose segments have 50 frames."""
-    code = "from clearswap.media.writer import Segments; Segments.length = 50; "
+    """The command line of `clearswap`, whose segments have 25 frames."""
+    code = "from clearswap.media.writer import Segments; Segments.length = 25; "
     code += "from clearswap.cli.main import main; main()"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
@@ -118,10 +118,10 @@ def with_short_segments(*arguments: str | Path) -> list[str]:
 def test_a_conversion_that_is_killed_goes_on_and_comes_out_the_same(
     model: Path, demo_clips: Path, tmp_path: Path
 ) -> None:
-    """Four segments of 50 frames; killed until it is through, always going on."""
+    """Four segments of 25 frames; killed until it is through, always going on."""
     faces = [cv2.resize(face, (320, 240)) for face in pictures_of(demo_clips / "person_b.mp4")]
     clip = write_clip(
-        tmp_path / "clip.mp4", 200, size=(320, 240), sound="aac", picture=lambda i, _w, _h: faces[i % len(faces)]
+        tmp_path / "clip.mp4", 100, size=(320, 240), sound="aac", picture=lambda i, _w, _h: faces[i % len(faces)]
     )
     once, output, moments = tmp_path / "once.mp4", tmp_path / "out" / "out.mp4", random.Random(3)
     subprocess.run(with_short_segments("convert", model, clip, "-o", once, "--to", "a"), check=True)
@@ -148,11 +148,11 @@ def test_a_conversion_that_is_killed_goes_on_and_comes_out_the_same(
 def test_an_error_that_nobody_thought_of_keeps_what_is_finished(
     model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Segments, "length", 10)
+    monkeypatch.setattr(Segments, "length", 6)
     output, notes = tmp_path / "out.mp4", list[str]()
 
     def fails(progress: Progress) -> None:
-        if progress.stage.startswith("convert clip") and progress.done == 25:
+        if progress.stage.startswith("convert clip") and progress.done == 15:
             raise ZeroDivisionError
 
     select = clearswap.SelectConfig(faces="largest")

@@ -23,8 +23,8 @@ from makers import Picture, Ran, cut_clip, pictures_of, psnr, save_picture, with
 Cli = Callable[..., Ran]
 
 UNLABELLED = clearswap.LabelConfig(label=False)
-SIDE, WIDTH, LENGTH = 320, 720, 150
-CUT, CROSS = 50, 100  # the frame at which the two change sides; the one in which they are face before face
+SIDE, WIDTH, LENGTH = 320, 720, 90
+CUT, CROSS = 30, 60  # the frame at which the two change sides; the one in which they are face before face
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def place_of(frame: int) -> tuple[int, int]:
     left, right = 20, WIDTH - SIDE - 20
     if frame < CUT:
         return left, right
-    return right, left + max(0, min(frame - CROSS + 25, 50)) * (right - left) // 50  # b walks past a, before them
+    return right, left + max(0, min(frame - CROSS + 15, 30)) * (right - left) // 30  # b walks past a, before them
 
 
 def scene(a: list[Picture], b: list[Picture], frame: int) -> Picture:

@@ -208,14 +208,14 @@ def test_a_log_that_cannot_be_written_is_said_once_and_loses_nothing(tmp_path: P
 
 
 def limited(*arguments: str | Path) -> Ran:
-    """Run a command that may use 3.6 GB of addresses, of which it needs 1.2 to start."""
+    """Run a command that may use 2.4 GB of addresses, of which it needs 1.2 to start."""
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
         timeout=300,
         env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3_600_000_000, 3_600_000_000)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2_400_000_000, 2_400_000_000)),
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -225,10 +225,10 @@ def test_too_large_a_batch_names_one_that_fits_and_auto_takes_it(
     faces_small_a: Path, faces_small_b: Path, tmp_path: Path
 ) -> None:
     start = ("train", faces_small_a, faces_small_b, "-o", tmp_path / "model", "--iterations", "1")
-    said = limited(*start, "--batch", "512").sentence()  # 128 fit, within a factor of two
-    assert "Batches of 512 faces of each person do not fit into memory, " in said
+    said = limited(*start, "--batch", "256").sentence()  # 64 fit, within a factor of two
+    assert "Batches of 256 faces of each person do not fit into memory, " in said
     fits = int(said.split("do not fit into memory, ")[1].split(" ")[0])
-    assert 2 <= fits <= 256
+    assert 2 <= fits <= 128
     assert limited(*start, "--batch", str(fits)).code == 0
     assert checkpoint.read_about(tmp_path / "model")[0].batch == fits
     done = limited(
