@@ -315,7 +315,7 @@ def left_behind(folder: Path) -> list[str]:
 
 def with_mark(picture: Picture, model: Path) -> Picture:
     """What a picture becomes in an output of the model where nothing is replaced: it is marked."""
-    bits = checkpoint.mark_of(checkpoint.fingerprint(model))
+    bits = checkpoint.mark_of(checkpoint.open_model(model).fingerprint())
     return lay(picture, pattern(bits, picture.shape[0], picture.shape[1]))
 
 

@@ -127,7 +127,7 @@ def test_one_bad_file_among_good_ones_is_named_before_any_work(clip: Path, bad: 
 
 @pytest.mark.parametrize("option", [("--every", "0"), ("--every", "-2"), ("--size", "0"), ("--size", "100000")])
 def test_extract_refuses_numbers_that_make_no_sense(clip: Path, tmp_path: Path, cli: Cli, option: list[str]) -> None:
-    assert "is not possible; give" in cli("extract", clip, "-o", tmp_path / "set", *option).sentence()
+    assert "is not possible for" in cli("extract", clip, "-o", tmp_path / "set", *option).sentence()
     assert left_behind(tmp_path) == []
 
 
@@ -136,7 +136,7 @@ def test_convert_refuses_a_quality_that_x264_does_not_know(
     model: Path, clip: Path, tmp_path: Path, cli: Cli, crf: str
 ) -> None:
     said = cli("convert", model, clip, "-o", tmp_path / "o.mp4", "--to", "a", "--crf", crf).sentence()
-    assert "is not possible; give one from 0" in said
+    assert "is not possible for crf; give a whole number, at least 0" in said
     assert left_behind(tmp_path) == []
 
 

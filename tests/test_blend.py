@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clearswap.core.align import Matrix, align, invert, transform
-from clearswap.core.blend import Seam, box_of_mask, paste
-from clearswap.core.mask import MaskConfig, face_mask
+from clearswap.core.blend import MaskConfig, Seam, box_of_mask, face_mask, paste
 from clearswap.core.network import Drawn, ModelConfig
 from clearswap.core.swap import LOOKS, BlendConfig, NewFace, Swapper, smooth_faces, with_look
 from makers import psnr, scene

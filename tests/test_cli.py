@@ -153,8 +153,11 @@ def test_check_says_on_stderr_what_it_does_not_look_at(cli: Cli, tmp_path: Path)
         (["convert", "m", "a.mp4", "-o", "x.mp4"], "--to requires an argument"),
         (["convert", "m", "a.mp4", "-o", "x.mp4", "--to", "c"], 'Choose from: "a", "b"'),
         (["evaluate", "r.mp4", "s.mp4", "--thruth", "t.mp4"], "Did you mean --truth"),
-        (["evaluate", "r.mp4", "s.mp4", "--identity", "t", "--samples", "2"], "2 samples are too few"),
-        (["train", "a", "b", "-o", "x", "--hold-out", "0.7"], "Holding out 0.7 of the faces is not possible"),
+        (["evaluate", "r.mp4", "s.mp4", "--identity", "t", "--samples", "2"], "2 is not possible for samples"),
+        (
+            ["train", "a", "b", "-o", "x", "--hold-out", "0.7"],
+            "0.7 is not possible for hold out; give a number, more than 0",
+        ),
         (["train", "a", "b", "-o", "x", "--preset", "huge"], 'Choose from: "lite", "hd", "xl", "classic"'),
         (["extract", "a.mp4", "-o", "x", "--every", "many"], "many"),
     ],

@@ -215,8 +215,8 @@ def test_matroska_and_webm_come_with_a_sidecar(
     assert left_behind(tmp_path) == sorted(["in.mp4", name, "out.c2pa"])
     said = said_by(tmp_path / name)
     assert (said.state, said.generated) == ("trusted", True)
-    assert said.swap == credentials.statement_of([model]).to_json()
-    assert said.swap["mark"] == checkpoint.fingerprint(model)[:4]
+    assert said.swap == credentials.statement_of([checkpoint.open_model(model)]).to_json()
+    assert said.swap["mark"] == checkpoint.open_model(model).fingerprint()[:4]
     assert len(pictures_of(tmp_path / name)) == 8
     if name == "out.mkv":
         assert sound_packets(tmp_path / name) == sound_packets(source)
@@ -227,21 +227,21 @@ def test_matroska_and_webm_come_with_a_sidecar(
 
 
 def test_the_fingerprint_is_of_the_weights_not_of_the_file(model: Path, tmp_path: Path) -> None:
-    first = checkpoint.fingerprint(model)
+    first = checkpoint.open_model(model).fingerprint()
     assert len(first) == 64
     with pytest.raises(clearswap.ModelError, match="holds no model"):
-        checkpoint.fingerprint(tmp_path)
+        checkpoint.open_model(tmp_path).fingerprint()
     tensors, about = load_file(model / checkpoint.FILE), metadata(model / checkpoint.FILE)
     others = {name: tensor for name, tensor in reversed(tensors.items()) if not name.startswith("optimizer.")}
     others["an.extra"] = torch.zeros(3)
     write(tmp_path / "same", others, about)
-    assert checkpoint.fingerprint(tmp_path / "same") == first
+    assert checkpoint.open_model(tmp_path / "same").fingerprint() == first
     name = next(name for name in tensors if name.startswith("average."))
     tensors[name].view(-1)[0] += 1e-4
     write(tmp_path / "other", tensors, about)
-    assert checkpoint.fingerprint(tmp_path / "other") != first
+    assert checkpoint.open_model(tmp_path / "other").fingerprint() != first
     write(tmp_path / "same", tensors, about)  # in the same place, so nothing stale may be remembered
-    assert checkpoint.fingerprint(tmp_path / "same") != first
+    assert checkpoint.open_model(tmp_path / "same").fingerprint() != first
 
 
 def write(folder: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ import clearswap
 from clearswap.api.convert import load_cast
 from clearswap.api.second_pass import SecondPass
 from clearswap.core.align import SmoothConfig, align, face_matrix
-from clearswap.core.blend import BlendConfig
+from clearswap.core.blend import BlendConfig, MaskConfig, hull
 from clearswap.core.colour import colour_stats
 from clearswap.core.detail import (
     SIDE,
@@ -35,15 +35,14 @@ from clearswap.core.detail import (
     lay_over,
 )
 from clearswap.core.expression import MEASURES
-from clearswap.core.mask import MaskConfig, hull
 from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import NewFace, Swapper, with_look
 from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.errors import ModelError
 from clearswap.faces.faceset import read_index
-from clearswap.faces.first_pass import find_faces
+from clearswap.faces.first_pass import FacesWriter, find_faces
 from clearswap.faces.selection import Role, SelectConfig, choose
-from clearswap.faces.tracker import FacesWriter, TrackConfig
+from clearswap.faces.tracker import TrackConfig
 from clearswap.media.files import read_picture
 from clearswap.media.video import read_frames
 from clearswap.progress import silent
@@ -300,7 +299,8 @@ def test_training_keeps_the_stores_and_a_conversion_uses_them(
 
 
 def test_a_frame_comes_out_alike_wherever_a_conversion_begins(model: Path, demo_clips: Path, tmp_path: Path) -> None:
-    cast = load_cast([Role(model, "a")], SelectConfig(), MaskConfig(), BlendConfig(), TrackConfig(), silent)
+    configs = SelectConfig(), MaskConfig(), BlendConfig(), TrackConfig()
+    cast = load_cast([Role(model, "a")], [checkpoint.open_model(model)], *configs, silent)
     frames = [frame for frame in read_frames(demo_clips / "person_b.mp4") if frame.index < 26]
     writer = FacesWriter(tmp_path, 1)
     for _ in find_faces(frames, cast.finder, writer, name="clip", total=len(frames), on_progress=silent):

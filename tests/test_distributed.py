@@ -89,7 +89,7 @@ def test_several_processes_ask_nobody_and_the_first_keeps_what_was_said(
     done = torchrun(*start, "--basis-a", "me", "--basis-b", "licensed")
     assert done.returncode == 0, done.stderr
     assert [said.basis for folder in sets if (said := clearswap.set_consent(folder))] == ["me", "licensed"]
-    assert {s: who["basis"] for s, who in checkpoint.stored_consent(tmp_path / "model").items()} == {
+    assert {s: who["basis"] for s, who in checkpoint.open_model(tmp_path / "model").consent.items()} == {
         "a": "me",
         "b": "licensed",
     }

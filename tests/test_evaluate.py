@@ -17,7 +17,7 @@ import pytest
 
 import clearswap
 from clearswap.api.evaluate import EvaluateConfig, EvaluateResult
-from clearswap.core.mask import hull
+from clearswap.core.blend import hull
 from clearswap.disclosure.stamp import LabelConfig, make_stamp
 from clearswap.evaluation.motion import FEATURES
 from clearswap.evaluation.sampling import (

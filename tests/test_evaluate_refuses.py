@@ -116,6 +116,6 @@ def test_it_raises_what_it_says(clips: Path, tmp_path: Path) -> None:
         clearswap.evaluate(truth, video, tmp_path / "out")
     with pytest.raises(clearswap.InputError, match="has 5 frames"):
         clearswap.evaluate(clips / "shorter.mp4", str(video), tmp_path / "out", truth=str(truth))
-    with pytest.raises(clearswap.OptionError, match="2 samples are too few"):
+    with pytest.raises(clearswap.OptionError, match="2 is not possible for samples"):
         EvaluateConfig(samples=2)
     assert left_behind(tmp_path) == []

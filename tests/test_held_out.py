@@ -299,5 +299,5 @@ def test_a_model_keeps_its_share_and_another_is_refused(
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.51, 1.0])
 def test_a_share_that_makes_no_sense_is_refused(share: float) -> None:
-    with pytest.raises(clearswap.OptionError, match="of the faces is not possible"):
+    with pytest.raises(clearswap.OptionError, match="is not possible for hold out"):
         TrainConfig(hold_out=share)

@@ -191,7 +191,7 @@ def test_what_is_no_font_is_refused(tmp_path: Path, name: str) -> None:
         ({"label_text": "  "}, "must be one line of letters"),
         ({"label_text": "two\nlines"}, "must be one line of letters"),
         ({"label_text": "x" * 61}, "has 61 characters; give 60 at most"),
-        ({"label_scale": 0.0}, "A label scale of 0 is not possible; give one from 0.5 to 4"),
+        ({"label_scale": 0.0}, "0.0 is not possible for label scale; give a number, at least 0.5 and at most 4"),
         ({"label_scale": float("nan")}, "is not possible"),
     ],
 )

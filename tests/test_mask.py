@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clearswap.core.align import Points
-from clearswap.core.mask import MaskConfig, face_mask, hull, only_face
+from clearswap.core.blend import MaskConfig, face_mask, hull, only_face
 
 
 def ring(size: int, radius: float, centre: tuple[float, float] = (0.5, 0.5)) -> Points:

@@ -235,7 +235,7 @@ def test_noise_reaches_the_latent_in_training() -> None:
 
 @pytest.mark.parametrize("size", [0, 8, 98, 100, 120, 516, 640, 1024])
 def test_a_size_that_does_not_halve_evenly_is_refused(size: int) -> None:
-    with pytest.raises(OptionError, match=f"{size} pixels is not possible; give 64, 96"):
+    with pytest.raises(OptionError, match=f"{size} .*is not possible"):
         build(replace(PRESETS["lite"], seen=size))
 
 

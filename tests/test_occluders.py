@@ -14,8 +14,8 @@ import torch
 
 import clearswap
 from clearswap.core.align import transform
+from clearswap.core.blend import MaskConfig, hull
 from clearswap.core.expression import COEFFICIENTS, MEASURES, mirrored, read_expression
-from clearswap.core.mask import MaskConfig, hull
 from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import Swapper
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clearswap.core.align import SmoothConfig, smooth
-from clearswap.faces.tracker import Face, Faces, FacesWriter, read_faces
+from clearswap.faces.first_pass import FacesWriter, read_faces
+from clearswap.faces.tracker import Face, Faces
 from clearswap.media.pipeline import windows
 
 FACE = np.random.default_rng(0).uniform(100, 300, (478, 2)).astype(np.float32)
@@ -88,9 +89,9 @@ def test_where_reading_begins_makes_no_difference(tmp_path: Path, start: int) ->
 
 
 def test_what_was_written_is_read_and_what_is_not_finished_is_none(tmp_path: Path) -> None:
-    assert read_faces(tmp_path) is None
+    assert read_faces(tmp_path, 1) is None
     faces = written(tmp_path, [[1], [1, 2], [], [2]])
-    again = read_faces(tmp_path)
+    again = read_faces(tmp_path, 1)
     assert again is not None
     for name in ("frames", "frame", "track", "box", "looks"):
         assert np.array_equal(getattr(again, name), getattr(faces, name), equal_nan=True)

@@ -24,7 +24,7 @@ EARLIER = 0x1234
 
 @pytest.fixture(scope="module")
 def bits(model: Path) -> int:
-    return checkpoint.mark_of(checkpoint.fingerprint(model))
+    return checkpoint.mark_of(checkpoint.open_model(model).fingerprint())
 
 
 def test_every_frame_of_a_video_is_marked_and_labelled_in_one_corner(

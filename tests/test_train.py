@@ -142,10 +142,10 @@ def test_batches_grow_unless_one_is_asked_for(faces_small_a: Path, faces_small_b
 
 
 def test_a_classic_model_learns_too(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
-    config = TrainConfig(preset="classic", iterations=5, batch=2, preview_seconds=1e9)
+    config = TrainConfig(preset="classic", iterations=8, batch=2, preview_seconds=1e9)
     done = clearswap.train(faces_small_a, faces_small_b, tmp_path, training=config)
     assert checkpoint.read_about(tmp_path)[0].network == "classic"
-    assert done.iterations == 5
+    assert done.iterations == 8
     losses = [moment.loss_a + moment.loss_b for moment in read_history(tmp_path)]
     assert losses[-1] < losses[0]
 

@@ -154,20 +154,20 @@ def test_a_guard_takes_losses_that_waver_and_none_that_rise_or_are_no_numbers() 
     guard = DivergenceGuard()
     for loss in (0.20, 0.15, 0.22, 0.10, 0.18):
         guard.add(torch.tensor([loss, loss]))
-        assert guard.trouble(None) is None
+        assert guard.trouble() is None
     assert guard.losses == pytest.approx((0.18, 0.18))
     for _ in range(30):
         guard.add(torch.tensor([1.0, 1.0]))
-    assert guard.trouble(None) == "the losses rose steeply"
-    assert DivergenceGuard(guard.least_loss).trouble(None) is None
+    assert guard.trouble() == "the losses rose steeply"
+    assert DivergenceGuard(guard.least_loss).trouble() is None
     guard = DivergenceGuard()
     guard.add(torch.tensor([math.nan, 0.1]))
-    assert guard.trouble(None) == "losses or weights were no longer numbers"
+    assert guard.trouble() == "losses or weights were no longer numbers"
     net = torch.nn.Linear(2, 2)
     guard = DivergenceGuard()
     assert guard.trouble(net) is None
     net.weight.data[0, 0] = math.inf
-    assert guard.trouble(None) is None  # weights are looked at only when asked
+    assert guard.trouble() is None  # weights are looked at only when asked
     assert guard.trouble(net) == "losses or weights were no longer numbers"
 
 

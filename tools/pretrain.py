@@ -35,8 +35,8 @@ from torch import Tensor, nn
 
 from clearswap.core.align import Frame, Points, align, face_matrix, transform
 from clearswap.core.augment import AugmentConfig, RandomDraws, augment, mix_light, sample_random
+from clearswap.core.blend import hull
 from clearswap.core.expression import MEASURES, mirrored
-from clearswap.core.mask import hull
 from clearswap.core.modern import ModernNet, Residual, Told, adapted, build, to_device
 from clearswap.core.network import PRESETS, Drawn, ModelConfig
 from clearswap.core.train_step import Batch, FaceData, person_losses, relight_and_occlude, update_average

@@ -20,7 +20,7 @@ from .api.train import TrainResult as TrainResult
 from .api.train import train as train
 from .core.align import SmoothConfig as SmoothConfig
 from .core.augment import AugmentConfig as AugmentConfig
-from .core.mask import MaskConfig as MaskConfig
+from .core.blend import MaskConfig as MaskConfig
 from .core.swap import BlendConfig as BlendConfig
 from .core.swap import with_look as with_look
 from .disclosure.consent import Consent as Consent

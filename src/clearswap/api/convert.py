@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from clearswap.api.second_pass import SecondPass
+from clearswap.checks import decode
 from clearswap.core.align import SmoothConfig
+from clearswap.core.blend import MaskConfig
 from clearswap.core.detail import SIDE, Detailer
-from clearswap.core.mask import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
@@ -29,9 +33,9 @@ from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load
 from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
 from clearswap.errors import InputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
-from clearswap.faces.first_pass import Finder, find_faces, make_finder
+from clearswap.faces.first_pass import FacesWriter, Finder, find_faces, make_finder, read_faces
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
-from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig, read_faces
+from clearswap.faces.tracker import Faces, TrackConfig
 from clearswap.media.files import (
     about_source,
     atomic_file,
@@ -60,6 +64,7 @@ from clearswap.media.writer import (
 )
 from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training import checkpoint, detail_store
+from clearswap.training.checkpoint import SavedModel
 from clearswap.training.device import used_device
 
 _MARK_FRAMES = 24  # in which it is looked whether a clip is marked already
@@ -93,6 +98,13 @@ class ConvertResult:
             self.others + other.others,
             self.sound if other.sound == "none" else other.sound,
         )
+
+
+@dataclass(frozen=True)
+class _EarlierMark:
+    """The mark that a clip carries already, as it is stored in the working folder."""
+
+    bits: Annotated[int, Meta(ge=0, lt=2**16)] | None
 
 
 @dataclass(frozen=True)
@@ -181,11 +193,12 @@ def convert(
         require_container(wanted, encoding)
     require_label(label)
     roles = [Role(Path(model), to), *also]
-    cast = load_cast(roles, select, mask, blend, tracking, on_progress)
-    statement = credentials.statement_of([role.model for role in roles], names=publish_names)
+    opened = [checkpoint.open_model(role.model) for role in roles]
+    cast = load_cast(roles, opened, select, mask, blend, tracking, on_progress)
+    statement = credentials.statement_of(opened, names=publish_names)
     settings = _Settings(smoothing, encoding, time_range, label, load_signer(signing), statement, resume, on_progress)
     configs = [*(role.to for role in roles), select, mask, blend, tracking, smoothing, encoding, time_range, label]
-    models = [fingerprint(role.model / checkpoint.FILE) for role in roles]
+    models: list[object] = [statement.to_json(), version("clearswap")]
     stores = [detail_store.store_path(role.model, role.to) for role in roles]
     models += [fingerprint(path) for path in stores if path.is_file()]
     renamed = [f"{given.name} becomes {wanted.name}" for given, wanted in pairs if given.name != wanted.name]
@@ -205,23 +218,27 @@ def convert(
 
 def load_cast(
     roles: Sequence[Role],
+    opened: Sequence[SavedModel],
     select: SelectConfig,
     mask: MaskConfig,
     blend: BlendConfig,
     tracking: TrackConfig,
     on_progress: OnProgress,
 ) -> Cast:
-    """Load the models of all roles, and what finds the people that they replace. Raises what `convert` raises."""
-    swappers = [load_swapper(role, mask, blend, on_progress) for role in roles]
-    known = [checkpoint.read_persons(role.model).get("b" if role.to == "a" else "a") for role in roles]
+    """Load the networks of all roles, and what finds the people that they replace. Raises what `convert` raises."""
+    both = list(zip(roles, opened, strict=True))
+    swappers = [load_swapper(role, model, mask, blend, on_progress) for role, model in both]
+    known = [model.persons().get("b" if role.to == "a" else "a") for role, model in both]
     persons = [None if person is None else person.numpy() for person in known]
     return Cast(make_finder(roles, persons, select, tracking, on_progress), swappers)
 
 
-def load_swapper(role: Role, mask: MaskConfig, blend: BlendConfig, on_progress: OnProgress) -> Swapper:
+def load_swapper(
+    role: Role, model: SavedModel, mask: MaskConfig, blend: BlendConfig, on_progress: OnProgress
+) -> Swapper:
     """Load what draws a role's person, and that person's own faces, from the role's model. Raises `ModelError`."""
     device = used_device()
-    config, net = checkpoint.load_network(role.model, device)
+    config, net = model.config, model.network(device)
     swapper = Swapper(drawer(net, role.to), config, device, mask, blend, ExpressionReader())
     if not blend.detail or config.size > 2 * SIDE:  # the pictures would blur it
         return swapper
@@ -291,24 +308,32 @@ def _first_pass(info: VideoInfo, work: Path, finder: Finder, settings: _Settings
     Both are kept in `work`, and read from there where an earlier run has found them. The mark is looked for in some of
     the frames as they pass, spread over the clip.
     """
-    earlier = work / _EARLIER_MARK
-    faces = read_faces(work)
-    if faces is not None:
-        note = f"going on with {info.path.name} where an earlier run was stopped"
-        settings.tell(note)
-        return faces, json.loads(earlier.read_text())
+    earlier, persons = work / _EARLIER_MARK, len(finder.recogniser.persons)
     frames = read_source(info.path, time_range=settings.time_range, on_note=settings.tell)
     total = settings.time_range.frames(info)
-    sampled = {0} | {int((i + 0.5) * total / _MARK_FRAMES) for i in range(_MARK_FRAMES)}
-    writer = FacesWriter(work, len(finder.recogniser.persons))
+    faces = read_faces(work, persons)
+    if faces is not None:
+        settings.tell(f"going on with {info.path.name} where an earlier run was stopped")
+        with suppress(OSError, ValueError):  # one that is damaged is looked for again
+            return faces, decode(_EarlierMark, earlier.read_bytes()).bits
+        return faces, _find_mark(frames, total)
+    writer = FacesWriter(work, persons)
+    if done := writer.kept.frames:
+        settings.tell(f"going on with {info.path.name}: an earlier run has looked through {done} frames")
     found = find_faces(frames, finder, writer, name=info.path.name, total=total, on_progress=settings.on_progress)
     with closing(found):
-        pictures = (frame.picture for number, frame in enumerate(found) if number in sampled)
-        first = next(pictures, None)
-        mark = None if first is None else mark_in(chain([first], pictures))
+        mark = _find_mark(found, total)
     with atomic_file(earlier) as partial:
-        partial.write_text(json.dumps(mark))
+        partial.write_text(json.dumps({"bits": mark}))
     return writer.close(), mark
+
+
+def _find_mark(frames: Iterable[VideoFrame], total: int) -> int | None:
+    """The mark that a clip of about so many frames carries, looked for in some of them as they pass."""
+    sampled = {0} | {int((i + 0.5) * total / _MARK_FRAMES) for i in range(_MARK_FRAMES)}
+    pictures = (frame.picture for number, frame in enumerate(frames) if number in sampled)
+    first = next(pictures, None)
+    return None if first is None else mark_in(chain([first], pictures))
 
 
 def _count_frames(faces: Faces, roles: NDArray[np.int64]) -> ConvertResult:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from clearswap.errors import InputError, OptionError
+from msgspec import Meta
+
+from clearswap.checks import check_fields
+from clearswap.errors import InputError
 from clearswap.evaluation.report import ReportPage, write_json, write_report
 from clearswap.evaluation.sampling import sample
 from clearswap.evaluation.scores import BASELINE, METRICS, RESULT, ClipScores, Metric, Samples, score
@@ -26,14 +30,11 @@ class EvaluateConfig:
         worst: Frames to show in the report, the worst first.
     """
 
-    samples: int = 200
-    worst: int = 8
+    samples: Annotated[int, Meta(ge=3, le=10**6)] = 200
+    worst: Annotated[int, Meta(ge=1, le=1000)] = 8
 
     def __post_init__(self) -> None:
-        if self.samples < 3:
-            raise OptionError(f"{self.samples} samples are too few to measure motion; give 3 or more.")
-        if self.worst < 1:
-            raise OptionError(f"A report with {self.worst} of the worst frames shows nothing; give 1 or more.")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

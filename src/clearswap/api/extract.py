@@ -8,13 +8,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from msgspec import Meta
 
+from clearswap.checks import check_fields
 from clearswap.core.align import Frame, align, face_matrix
-from clearswap.errors import InputError, OptionError
+from clearswap.errors import InputError
 from clearswap.faces.face_models import ExpressionReader
 from clearswap.faces.faceset import INDEX, FaceRecord, Occluders, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
@@ -43,15 +45,12 @@ class ExtractConfig:
         faces: "largest" takes the largest face of a frame, "all" every face.
     """
 
-    size: int = 384
-    every: int = 1
+    size: Annotated[int, Meta(ge=16, le=4096)] = 384
+    every: Annotated[int, Meta(ge=1, le=10**9)] = 1
     faces: Literal["largest", "all"] = "largest"
 
     def __post_init__(self) -> None:
-        if not 16 <= self.size <= 4096:
-            raise OptionError(f"A size of {self.size} pixels is not possible; give one from 16 to 4096.")
-        if self.every < 1:
-            raise OptionError(f"Every {self.every}th frame is not possible; give 1 or more.")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,22 @@ from numpy.typing import NDArray
 
 from clearswap.api.convert import load_cast
 from clearswap.core.align import Frame, Points, SmoothConfig
-from clearswap.core.mask import MaskConfig
+from clearswap.core.blend import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import load_signer
 from clearswap.disclosure.mark import lay, pattern
 from clearswap.errors import InputError, OutputError
-from clearswap.faces.first_pass import find_faces
+from clearswap.faces.first_pass import FacesWriter, find_faces
 from clearswap.faces.pose import rough_pose
 from clearswap.faces.selection import Role, SelectConfig, choose, person_distances
-from clearswap.faces.tracker import Faces, FacesWriter, TrackConfig
+from clearswap.faces.tracker import Faces, TrackConfig
 from clearswap.media.files import encode_picture, is_picture
 from clearswap.media.shown import VideoFrame
 from clearswap.media.video import TimeRange, probe, read_frames
 from clearswap.progress import OnProgress, silent
+from clearswap.training import checkpoint
 
 _TILE = 224  # pixels
 _SAMPLES = 60  # frames among which the hardest are looked for
@@ -72,7 +73,8 @@ def preview(
     if is_picture(video) or not is_picture(output):
         raise OutputError(f"A preview shows a video in a picture; {video} cannot become {output}.")
     credentials.require_signable(output)
-    cast = load_cast([Role(Path(model), to)], select, mask, blend, tracking, on_progress)
+    opened = [checkpoint.open_model(Path(model))]
+    cast = load_cast([Role(Path(model), to)], opened, select, mask, blend, tracking, on_progress)
     with TemporaryDirectory() as folder:
         writer = FacesWriter(Path(folder), len(cast.finder.recogniser.persons))
         frames, total = read_frames(video, time_range=time_range), time_range.frames(probe(video))
@@ -87,7 +89,7 @@ def preview(
     lines += [_row(name, frame, points, cast.swappers[0]) for name, (_, frame, points) in hardest.items()]
     width = max(line.shape[1] for line in lines)
     sheet = np.vstack([np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines])
-    statement = credentials.statement_of([Path(model)])
+    statement = credentials.statement_of(opened)
     sheet = lay(sheet, pattern(statement.mark, sheet.shape[0], sheet.shape[1]))
     credentials.write_picture(output, encode_picture(sheet, output.suffix), video, load_signer(), statement)
     return list(hardest)

@@ -18,10 +18,14 @@ their reach: a bilateral filter (Tomasi and Manduchi 1998) over time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
+
+from clearswap.checks import check_fields
 
 Frame = NDArray[np.uint8]  # (H, W, 3) RGB
 Points = NDArray[np.float32]  # (N, 2), x then y
@@ -137,8 +141,11 @@ class SmoothConfig:
         movement: How far the middle of a pair may lie off, as a share of the eye distance, and still count by half.
     """
 
-    smooth: float = 1.5
-    movement: float = 0.015
+    smooth: Annotated[float, Meta(ge=0, le=50)] = 1.5
+    movement: Annotated[float, Meta(gt=0, le=100)] = 0.015
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def reach(self) -> int:

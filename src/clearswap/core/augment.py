@@ -12,11 +12,14 @@ The modern network gets more: the light of the other person's pictures (`mix_lig
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor
 
+from clearswap.checks import Share, check_fields
 from clearswap.core.expression import MEASURES
 from clearswap.core.network import ModelConfig
 
@@ -41,15 +44,18 @@ class AugmentConfig:
             not with a base.
     """
 
-    rotation: float = 2.0
-    scale: float = 0.02
-    shift: float = 0.01
-    mirror: float = 0.5
-    warp: float = 0.03
-    light: float = 0.05
-    mix_light: float = 0.5
-    occlude: float = 0.3
-    mix_expressions: float = 0.05
+    rotation: Annotated[float, Meta(ge=0, le=180)] = 2.0
+    scale: Annotated[float, Meta(ge=0, le=0.9)] = 0.02
+    shift: Share = 0.01
+    mirror: Share = 0.5
+    warp: Share = 0.03
+    light: Share = 0.05
+    mix_light: Share = 0.5
+    occlude: Share = 0.3
+    mix_expressions: Share = 0.05
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
+from torch import Tensor
 
-from clearswap.core.align import Frame, Matrix, invert, transform
+from clearswap.checks import Share, check_fields
+from clearswap.core.align import Frame, Matrix, Points, invert, transform
 from clearswap.core.colour import LUMA, Method
 
 Floats: TypeAlias = NDArray[np.float32]
 Seam: TypeAlias = Literal["feather", "pyramid"]
+Ramp = TypeVar("Ramp", Tensor, NDArray[np.float32])
 
 _LUMA = np.array(LUMA, np.float32)
 _BLURS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # in pixels of the patch
@@ -29,6 +33,70 @@ _FINER = 3  # times as many pixels in a patch that is much enlarged
 _RESIDUAL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _MOST_GRAIN = 0.03  # more than this, of 0..1, is texture rather than grain
 _FIELD = 1021  # pixels; prime, so that where it repeats is no multiple of anything
+
+
+# The mask
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """How the face area is cut out.
+
+    Attributes:
+        shrink: How far the replaced area is pulled in from the face's outline, as a share of the square's side.
+        feather: Width of the replaced area's soft edge, inside the outline, as a share of the square's side.
+        learned: Leave hands, and whatever else the network takes for something before the face, in front.
+    """
+
+    shrink: Annotated[float, Meta(ge=-0.5, le=0.5)] = 0.01
+    feather: Annotated[float, Meta(ge=0, le=0.5)] = 0.08
+    learned: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def hull(landmarks: Points, height: int, width: int | None = None) -> NDArray[np.uint8]:
+    """The filled convex hull of `landmarks` (N, 2), given in pixels: (height, width), square by default, 0 or 255."""
+    area = np.zeros((height, width or height), np.uint8)
+    cv2.fillConvexPoly(area, cv2.convexHull(np.round(landmarks).astype(np.int32)), 255)
+    return area
+
+
+def only_face(face: Frame, landmarks: Points) -> Frame:
+    """An aligned face (S, S, 3) whose surroundings are painted over with its own mean colour.
+
+    What a network does not see it cannot mistake for the person: with hair and background in view, the encoder
+    soon tells the two persons apart by them, and one person's decoder gets latents that it was never taught.
+    And what it never has to draw does not show at the edge of a swap.
+    """
+    area = hull(landmarks, len(face))
+    colour = np.array(cv2.mean(face, area)[:3], np.float32)
+    soft = cv2.GaussianBlur(area, (0, 0), 0.01 * len(face)).astype(np.float32)[..., None] / 255
+    return np.round(colour + soft * (face - colour)).astype(np.uint8)
+
+
+def face_mask(landmarks: Points, size: int, config: MaskConfig) -> NDArray[np.float32]:
+    """The feathered mask (size, size), 0..1, of the face whose `landmarks` are in pixels of the square."""
+    area = hull(landmarks, size)
+    area[[0, -1]] = 0  # a hull that leaves the square must still fade out inside it
+    area[:, [0, -1]] = 0
+    depth = cv2.distanceTransform(area, cv2.DIST_L2, cv2.DIST_MASK_5) / size  # how far inside the hull a pixel lies
+    ramp = np.clip((depth - config.shrink) / max(config.feather, 1e-6), 0, 1)
+    return smoothstep(ramp.astype(np.float32))
+
+
+def decided(mask: Tensor) -> Tensor:
+    """A learned mask (B, 1, S, S) in 0..1, made surer of itself: nearly face is face, and edges are narrow."""
+    return smoothstep(((mask - 0.3) / 0.4).clamp(0, 1))
+
+
+def smoothstep(ramp: Ramp) -> Ramp:
+    """A ramp (0..1) that begins and ends with no slope: a linear one shows as two faint lines where it does."""
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+# The frame
 
 
 @dataclass(frozen=True)
@@ -50,13 +118,16 @@ class BlendConfig:
             holds pictures of the person.
     """
 
-    colour: float = 1.0
+    colour: Share = 1.0
     colour_method: Method = "reinhard"
-    colour_frames: int = 1
+    colour_frames: Annotated[int, Meta(ge=0, le=100)] = 1
     seam: Seam = "feather"
-    sharpen: float = 1.0
-    grain: float = 1.0
-    detail: float = 1.0
+    sharpen: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    grain: Share = 1.0
+    detail: Share = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def method(self) -> Method:

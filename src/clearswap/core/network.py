@@ -16,11 +16,16 @@ square's side, R of the stored `whole_face` square's; L numbers besides the expr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from msgspec import Meta
 from torch import Tensor, nn
 
+from clearswap.checks import Amount, Count, Share, check_fields
+
 Side = Literal["a", "b"]  # one of the two persons
+Preset = Literal["lite", "hd", "xl", "classic"]
+MOST_FACES = 4096  # of a person, in a step
 
 
 @dataclass(frozen=True)
@@ -56,26 +61,29 @@ class ModelConfig:
             stay as they are; what draws is trained, slowly, and each person's look fast (`modern.Person`).
     """
 
-    preset: str
+    preset: Preset
     network: Literal["classic", "modern"]
-    size: int
-    seen: int
-    coverage: float
-    drop: float
+    size: Annotated[int, Meta(ge=16, le=2048)]
+    seen: Annotated[int, Meta(ge=16, le=512)]
+    coverage: Annotated[float, Meta(ge=0.1, le=1)]
+    drop: Annotated[float, Meta(ge=-0.5, le=0.5)]
     only_face: bool
-    learning_rate: float
-    batch: int
-    first_batch: int | None = None
-    doubling: int = 150
-    width: float = 1.0
-    latent: int = 8
-    forget: float = 0.15
-    face_weight: float = 1.0
-    detail_weight: float = 1.0
-    structure_weight: float = 0.0
-    expression_weight: float = 0.0
-    hold_out: float = 0.1
+    learning_rate: Annotated[float, Meta(gt=0, le=1)]
+    batch: Annotated[int, Meta(ge=1, le=MOST_FACES)]
+    first_batch: Annotated[int, Meta(ge=1, le=MOST_FACES)] | None = None
+    doubling: Annotated[int, Meta(ge=1, le=10**9)] = 150
+    width: Annotated[float, Meta(ge=0.1, le=4)] = 1.0
+    latent: Annotated[int, Meta(ge=1, le=64)] = 8
+    forget: Share = 0.15
+    face_weight: Amount = 1.0
+    detail_weight: Amount = 1.0
+    structure_weight: Amount = 0.0
+    expression_weight: Amount = 0.0
+    hold_out: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
     base: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def masks(self) -> bool:
@@ -99,10 +107,10 @@ class ModelConfig:
 class Counters:
     """How far the training of a model has come, all runs together; saved with its weights."""
 
-    iteration: int = 0
-    seconds: float = 0.0
-    images: int = 0
-    held: float | None = None  # the latest held-out error, the mean of both persons
+    iteration: Count = 0
+    seconds: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    images: Annotated[int, Meta(ge=0, le=10**15)] = 0
+    held: Share | None = None  # the latest held-out error, the mean of both persons
 
 
 # 82.1 million parameters, 1.9 billion multiply-adds a face.
@@ -130,7 +138,7 @@ _LITE = ModelConfig(
 # For GPUs: a face that fills a third of a 720p frame's height, and of a 1440p frame's.
 _HD = replace(_LITE, preset="hd", size=384, seen=256, width=2.0, learning_rate=8e-4, first_batch=None)
 _XL = replace(_LITE, preset="xl", size=768, seen=512, width=2.5, learning_rate=5e-4, batch=8, first_batch=None)
-PRESETS = {"classic": _CLASSIC, "lite": _LITE, "hd": _HD, "xl": _XL}
+PRESETS: dict[Preset, ModelConfig] = {"classic": _CLASSIC, "lite": _LITE, "hd": _HD, "xl": _XL}
 
 
 def downsample(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

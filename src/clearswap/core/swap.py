@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
-from clearswap.core.blend import BlendConfig, match_sharpness, paste
+from clearswap.core.blend import BlendConfig, MaskConfig, decided, face_mask, match_sharpness, only_face, paste
 from clearswap.core.colour import colour_stats, transfer_colour
 from clearswap.core.detail import SIDE, Detailer, FaceDetail, Layer, Shares, enlarged, find_layer, lay_over, resized
 from clearswap.core.expression import Expressions, no_expression
-from clearswap.core.mask import MaskConfig, decided, face_mask, only_face
 from clearswap.core.network import Drawn, ModelConfig, Side, SwapNet
 
 DETAIL_REACH = 2  # frames before and after over which the landmarks of drawn faces are averaged

@@ -21,6 +21,7 @@ from clearswap.errors import FacesetError, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.media.files import atomic_file
 from clearswap.training import checkpoint
+from clearswap.training.checkpoint import SavedModel
 
 FILE = "consent.toml"
 OLD_FILE = "subject.toml"  # its name before version 0.2, when the basis was called `footing`
@@ -165,11 +166,16 @@ def model_consent(folder: Path) -> dict[str, Consent]:
 
     Raises `ModelError`.
     """
+    return consent_of(checkpoint.open_model(folder))
+
+
+def consent_of(model: SavedModel) -> dict[str, Consent]:
+    """The records of both persons of an opened model; see `model_consent`."""
     try:
-        return {side: _parse(fields) for side, fields in checkpoint.stored_consent(folder).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        return {side: _parse(fields) for side, fields in model.consent.items()}
+    except ValueError as error:
         raise ModelError(
-            f"The consent record in {folder} is damaged; train the model anew or restore a copy."
+            f"The consent record in {model.path} is damaged; train the model anew or restore a copy."
         ) from error
 
 

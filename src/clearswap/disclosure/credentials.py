@@ -31,10 +31,12 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from filelock import FileLock
 
-from clearswap.disclosure.consent import model_consent, public
+from clearswap.checks import check_fields
+from clearswap.disclosure.consent import consent_of, public
 from clearswap.errors import OptionError, OutputError
 from clearswap.media.files import atomic_file, encode_picture, output_errors
 from clearswap.training import checkpoint
+from clearswap.training.checkpoint import SavedModel
 
 # What C2PA's library may fetch: nothing, neither manifests, nor states of certificates, nor what a file names (did:web)
 OFFLINE: dict[str, Any] = {
@@ -70,6 +72,7 @@ class SignConfig:
     chain: Path | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.key is None) != (self.chain is None):
             raise OptionError("A key signs with its certificates; give `key` and `chain`, or neither.")
 
@@ -276,7 +279,7 @@ class Statement:
     """What the credentials say about the swap, besides the tool, its version and the time.
 
     Attributes:
-        model: The model's fingerprint (`checkpoint.fingerprint`), 64 hexadecimal digits.
+        model: The model's fingerprint (`SavedModel.fingerprint`), 64 hexadecimal digits.
         mark: The 16 bits that the invisible mark in the picture carries.
         consent: The public part of both persons' consent records, by side ("a", "b").
         earlier_mark: The bits of the mark that the original carried already.
@@ -299,13 +302,13 @@ class Statement:
         return said
 
 
-def statement_of(models: Sequence[Path], *, names: bool = False) -> Statement:
-    """The statement about swaps by the models in these folders, with the mark of the first.
+def statement_of(models: Sequence[SavedModel], *, names: bool = False) -> Statement:
+    """The statement about swaps by these models, with the mark of the first.
 
     The persons' names are left out unless `names` is set. Raises `ModelError`.
     """
-    shown = [{side: public(one, name=names) for side, one in model_consent(model).items()} for model in models]
-    prints = [checkpoint.fingerprint(model) for model in models]
+    shown = [{side: public(one, name=names) for side, one in consent_of(model).items()} for model in models]
+    prints = [model.fingerprint() for model in models]
     also = tuple({"model": model, "consent": consent} for model, consent in zip(prints[1:], shown[1:], strict=True))
     return Statement(prints[0], checkpoint.mark_of(prints[0]), shown[0], also=also)
 

@@ -26,12 +26,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from clearswap.checks import check_fields
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
 
@@ -58,14 +60,16 @@ class MarkConfig:
         rise: How much stronger for each level of detail in the picture.
     """
 
-    smooth: float = 0.8
-    busy: float = 2.0
-    rise: float = 0.6
+    smooth: Annotated[float, Meta(ge=0.6, le=3.9)] = 0.8
+    busy: Annotated[float, Meta(ge=0.6, le=3.9)] = 2.0
+    rise: Annotated[float, Meta(ge=0, le=100)] = 0.6
 
     def __post_init__(self) -> None:
-        if not 0.6 <= self.smooth <= self.busy <= 3.9 or self.rise < 0:
+        check_fields(self)
+        if self.smooth > self.busy:
             raise OptionError(
-                f"A mark of {self.smooth:g} to {self.busy:g} levels cannot be read or can be seen; stay in 0.6 to 3.9."
+                f"A mark cannot be stronger where the picture is smooth ({self.smooth:g}) than where it is busy "
+                f"({self.busy:g}); give `busy` more."
             )
 
 

@@ -16,12 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
+from clearswap.checks import check_fields
 from clearswap.core.align import Frame
 from clearswap.disclosure.mark import lay, pattern, read_untouched
 from clearswap.errors import OptionError
@@ -58,16 +60,15 @@ class LabelConfig:
 
     label: bool = True
     label_text: str = TEXT
-    label_scale: float = 1.0
+    label_scale: Annotated[float, Meta(ge=0.5, le=4)] = 1.0
     label_font: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.label_text.strip() or any(unicodedata.category(c) in _NO_LETTERS for c in self.label_text):
             raise OptionError("The label's text must be one line of letters; give another, or switch the label off.")
         if len(self.label_text) > _LONGEST:
             raise OptionError(f"The label's text has {len(self.label_text)} characters; give {_LONGEST} at most.")
-        if not 0.5 <= self.label_scale <= 4:
-            raise OptionError(f"A label scale of {self.label_scale:g} is not possible; give one from 0.5 to 4.")
 
     @property
     def text(self) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
-from clearswap.core.mask import hull
+from clearswap.core.blend import hull
 from clearswap.core.network import PRESETS, Drawn
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.disclosure.mark import lay, pattern

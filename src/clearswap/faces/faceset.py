@@ -24,15 +24,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 from zipfile import BadZipFile
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from clearswap.checks import Amount, Count, Share, decode
 from clearswap.core.align import Frame, Points, invert, transform, zoomed
 from clearswap.core.expression import Coefficients, Expressions, read_expression
 from clearswap.errors import FacesetError, InputError, OutputError
@@ -41,6 +43,9 @@ from clearswap.media.files import PICTURE_SUFFIXES, atomic_file, picture_size, r
 
 INDEX = "index.jsonl"
 _SHAPES, _OLD_SHAPES = ((478, 2), (52,)), ((468, 2), (0,))  # of landmarks and coefficients
+_FAR = 10  # times the picture's side: no landmark of the face in it lies further out
+_Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
+_Row = Annotated[list[_Pixels], Meta(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,38 @@ class FaceRecord:
     def expression(self) -> Expressions:
         """The expression (MEASURES,)."""
         return read_expression(self.aligned_landmarks(), self.coefficients)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the index as it is stored."""
+
+    file: Annotated[str, Meta(min_length=1, max_length=1000)]
+    source: Annotated[str, Meta(max_length=10_000)]
+    frame: Count
+    time: Annotated[float, Meta(ge=-1e9, le=1e9)]
+    box: Annotated[list[_Pixels], Meta(min_length=4, max_length=4)]
+    matrix: Annotated[list[_Row], Meta(min_length=2, max_length=2)]
+    score: Share
+    sharpness: Amount
+    size: Annotated[int, Meta(ge=1, le=100_000)]
+    landmarks: list[Annotated[list[_Pixels], Meta(min_length=2, max_length=2)]]
+    coefficients: list[_Pixels] = field(default_factory=list[float])
+
+
+def _parse(line: bytes) -> FaceRecord:
+    """A line of an index, which may be anybody's. Raises ValueError."""
+    stored = decode(_Line, line)
+    points, coefficients = (np.array(each, np.float32) for each in (stored.landmarks, stored.coefficients))
+    fields: dict[str, Any] = {**vars(stored), "landmarks": points, "coefficients": coefficients}
+    record = FaceRecord(**fields)
+    if (points.shape, coefficients.shape) not in (_SHAPES, _OLD_SHAPES):
+        raise ValueError("another number of points")
+    if abs(np.linalg.det(np.array(record.matrix)[:, :2])) < 1e-9:
+        raise ValueError("a matrix that cannot be undone")
+    if np.abs(record.aligned_landmarks()).max() > _FAR * record.size:
+        raise ValueError("landmarks that lie outside the face")
+    return record
 
 
 def write_index(file: TextIO, records: Iterable[FaceRecord]) -> None:
@@ -99,16 +136,10 @@ def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
     outdated = False
     for number, line in enumerate(index.read_bytes().splitlines(), 1):
         try:
-            fields: dict[str, Any] = json.loads(line)
-            points, coefficients = (np.array(fields.pop(key, []), np.float32) for key in ("landmarks", "coefficients"))
-            record = FaceRecord(**fields, landmarks=points, coefficients=coefficients)
-            shapes = np.shape(record.landmarks), np.shape(record.coefficients)
-            if shapes not in (_SHAPES, _OLD_SHAPES) or np.shape(record.matrix) != (2, 3):
-                raise ValueError("another number of points")
-            outdated |= shapes == _OLD_SHAPES
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FacesetError(f"{index} is damaged in line {number}; make the face set anew.") from error
-        records.append(record)
+            records.append(_parse(line))
+        except ValueError as error:
+            raise FacesetError(f"{index} is damaged in line {number} ({error}); make the face set anew.") from error
+        outdated |= not len(records[-1].coefficients)
     records = [_as_large(folder, record) for record in _present(folder, records)]
     if len(records) < at_least:
         strange = unknown_pictures(folder, records)

@@ -1,26 +1,45 @@
-"""The first pass over a clip: find its faces, follow them, and look now and then whose they are."""
+"""The first pass over a clip: find its faces, follow them, and look now and then whose they are.
+
+What is found goes into a working folder as it is found, and every ten seconds or so what the tracker knows by then. So
+a run that was killed at any moment goes on from there, and finds what it would have found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+import os
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from clearswap.checks import Count, decode
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
 from clearswap.faces.selection import Embedding, Role, SelectConfig, WhichFaces, chip
-from clearswap.faces.tracker import Face, FacesWriter, TrackConfig, Tracker, follow, make_tracker
-from clearswap.media.files import read_picture
+from clearswap.faces.tracker import (
+    LANDMARKS,
+    NUMBERS,
+    Face,
+    Faces,
+    TrackConfig,
+    Tracker,
+    TrackerState,
+    follow,
+    make_tracker,
+)
+from clearswap.media.files import atomic_file, output_errors, read_picture
 from clearswap.media.shown import VideoFrame
 from clearswap.progress import OnProgress, Progress
 
 _LOOK_EVERY = 10  # frames between two looks at who it is
 _NEAR = 1.0  # faces whose middles are less than so many of their sizes apart may cross: then each frame is looked at,
 _AFTER = 15  # and so many after: the tracker may have taken the one for the other
+_STRIDE = 8  # frames after which what `follow` yields does not depend on where it began: it fills gaps of six
 
 
 class Recogniser:
@@ -107,13 +126,21 @@ def find_faces(
 ) -> Generator[VideoFrame]:
     """Find the faces of a clip and hand them to `writer`; yields each frame when that is done.
 
-    `name` and `total` (frames) are what `on_progress` says of the clip.
+    Where the writer holds what an earlier run has found, the pass goes on from there: the frames before that are
+    yielded only. `name` and `total` (frames) are what `on_progress` says of the clip.
     """
-    looked: dict[int, int] = {}  # by track, the frame in which it was looked at last
-    crowded: dict[int, int] = {}  # by track, the frame in which it was near another one last
+    kept, coming, states = writer.kept, iter(frames), dict[int, TrackerState]()
+    yield from islice(coming, kept.start)
+    looked, crowded = dict(kept.looked), dict(kept.crowded)  # by track, the frame in which each was the case last
+    tracker = finder.tracker.fresh() if kept.tracker is None else finder.tracker.restored(kept.tracker)
     # closed also where Ctrl-C comes: a thread that still works while the interpreter goes aborts the process
-    with closing(follow(frames, finder.tracker.fresh())) as found:
-        for number, (frame, faces) in enumerate(found):
+    with closing(follow(coming, tracker, kept.start, states.__setitem__)) as found:
+        for number, (frame, faces) in enumerate(found, kept.start):
+            if number < kept.frames:  # written already: the tracker only gets into its stride
+                yield frame
+                continue
+            if (state := states.pop(number - _STRIDE, None)) is not None and number > _STRIDE:
+                writer.keep(Kept(number - _STRIDE, number, 0, False, state, looked, crowded))
             crowded |= {face.track: number for face in faces if _crowded(face, faces)}
             due = [face for face in faces if number >= _next_look(face.track, number, looked, crowded)]
             tracks = [face.track for face in due]
@@ -141,3 +168,122 @@ def _crowded(face: Face, faces: Sequence[Face]) -> bool:
         for other in faces
         if other is not face
     )
+
+
+# What is found, in a working folder
+
+_ARRAYS, _KEPT = "faces.bin", "first_pass.json"
+_SOME = 5000  # faces that are looked at in one go
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How far a first pass has come, as it is stored.
+
+    Attributes:
+        start: From which frame on the tracker goes on.
+        frames: How many frames are looked through.
+        faces: How many faces were found in them.
+        done: Whether these are all.
+        tracker: What the tracker knows before frame `start`.
+        looked: By track, the frame in which it was looked at last.
+        crowded: By track, the frame in which it was near another one last.
+    """
+
+    start: Count = 0
+    frames: Count = 0
+    faces: Count = 0
+    done: bool = False
+    tracker: TrackerState | None = None
+    looked: dict[int, Count] = field(default_factory=dict[int, int])
+    crowded: dict[int, Count] = field(default_factory=dict[int, int])
+
+
+class FacesWriter:
+    """Writes the faces of one frame after the other into a folder.
+
+    Attributes:
+        kept: What an earlier run has left there, as far as it can be gone on from.
+        tracks: The numbers of the tracks so far.
+    """
+
+    def __init__(self, folder: Path, persons: int) -> None:
+        """Go on in `folder`, or begin there; `persons`: how many are looked for."""
+        self._folder, self._kind = folder, _kind(persons)
+        self.kept = _read_kept(folder, self._kind)
+        self._frames, self._count = self.kept.frames, self.kept.faces
+        for path, size in self._files().items():
+            path.touch()
+            os.truncate(path, size * self._count)
+        self.tracks = set[int](np.fromfile(folder / _ARRAYS, self._kind)["track"].tolist())
+
+    def _files(self) -> dict[Path, int]:
+        """The files, and how many bytes they hold of each face."""
+        return {self._folder / LANDMARKS: 4 * NUMBERS, self._folder / _ARRAYS: self._kind.itemsize}
+
+    def add(self, faces: Sequence[Face], looks: Mapping[int, Sequence[float]]) -> None:
+        """Write the faces of the next frame; `looks`: by track, the distances to the persons looked for."""
+        rows = np.zeros(len(faces), self._kind)
+        for row, face in zip(rows, faces, strict=True):
+            row["frame"], row["track"], row["box"] = self._frames, face.track, face.box
+            row["looks"] = looks.get(face.track, np.nan)
+        self.tracks |= {face.track for face in faces}
+        landmarks = np.stack([face.landmarks for face in faces]).astype(np.float32) if faces else rows
+        for path, data in zip(self._files(), (landmarks, rows), strict=True):
+            with output_errors(path), path.open("ab") as file:
+                file.write(data.tobytes())
+        self._frames += 1
+        self._count += len(faces)
+
+    def keep(self, kept: Kept) -> None:
+        """Say that a run may go on from here."""
+        with atomic_file(self._folder / _KEPT) as partial:
+            partial.write_bytes(msgspec.json.encode(replace(kept, faces=self._count)))
+
+    def close(self) -> Faces:
+        """Say that these were all. Without it, `read_faces` finds none."""
+        self.keep(Kept(self._frames, self._frames, done=True))
+        return _read(self._folder, self._kind, self._frames)
+
+
+def read_faces(folder: Path, persons: int) -> Faces | None:
+    """The faces that a `FacesWriter` has written into `folder`; None where it was not closed, or what it wrote is
+    damaged.
+    """
+    kept = _read_kept(folder, _kind(persons))
+    return _read(folder, _kind(persons), kept.frames) if kept.done else None
+
+
+def _kind(persons: int) -> np.dtype[np.void]:
+    """What is stored of a face, but for its landmarks."""
+    return np.dtype([("frame", "<i8"), ("track", "<i8"), ("box", "<f4", 4), ("looks", "<f4", persons)])
+
+
+def _read(folder: Path, kind: np.dtype[np.void], frames: int) -> Faces:
+    rows = np.fromfile(folder / _ARRAYS, kind)
+    names = ("frame", "track", "box", "looks")
+    return Faces(folder, frames, *(np.ascontiguousarray(rows[name]) for name in names))
+
+
+def _read_kept(folder: Path, kind: np.dtype[np.void]) -> Kept:
+    """How far an earlier run came in `folder`: nowhere, where anything that it left is not as it was written."""
+    try:
+        kept = decode(Kept, (folder / _KEPT).read_bytes())
+        rows = np.fromfile(folder / _ARRAYS, kind, kept.faces)
+        in_order = bool((np.diff(rows["frame"], prepend=0, append=kept.frames) >= 0).all())
+        whole = len(rows) == kept.faces and kept.start <= kept.frames and (kept.done or kept.tracker is not None)
+        if not (whole and in_order and _are_places(rows["box"])):
+            return Kept()
+        for first in range(0, kept.faces, _SOME):
+            count, offset = NUMBERS * min(_SOME, kept.faces - first), 4 * NUMBERS * first
+            points = np.fromfile(folder / LANDMARKS, np.float32, count, offset=offset)
+            if len(points) < count or not _are_places(points):
+                return Kept()
+    except (OSError, ValueError):
+        return Kept()
+    return kept
+
+
+def _are_places(numbers: NDArray[np.float32]) -> bool:
+    """Whether numbers can be places in a frame; NaN cannot."""
+    return bool((np.abs(numbers) < 1e6).all())

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clearswap.checks import check_fields
 from clearswap.core.align import Frame, Points, align, umeyama
 from clearswap.core.network import Side
 from clearswap.errors import FaceModelsMissing
@@ -150,6 +151,9 @@ class SelectConfig:
     faces: WhichFaces = "match"
     like: Path | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Role:
@@ -157,6 +161,9 @@ class Role:
 
     model: Path
     to: Side
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def choose(faces: Faces, which: WhichFaces) -> NDArray[np.int64]:

@@ -7,30 +7,29 @@ known beforehand, so in `track` the detector works ahead, while the landmarks of
 After a cut, all faces are others (`SceneCuts`). A face that a passing hand hides for some frames is interpolated
 between where it was before and after (`fill_gaps`).
 
-The faces of a clip, as parallel arrays: the first pass writes them, everything after it reads them.
-
-Landmarks take 3.8 kB a face and frame. They stay in a file of a working folder, of which the second pass reads some
-hundred frames at a time, so memory hardly grows with the length of a clip; all else is about 30 bytes a face. A run
-that was killed finds both in the folder and need not look for faces again.
+The faces of a clip are parallel arrays (`Faces`): the first pass writes them (`first_pass.py`), everything after it
+reads them. Landmarks take 3.8 kB a face and frame. They stay in a file of a working folder, of which the second pass
+reads some hundred frames at a time, so memory hardly grows with a clip's length; all else is about 30 bytes a face.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from clearswap.checks import Count, Share, check_fields
 from clearswap.core.align import Frame, Points, SmoothConfig, smooth_tracks
 from clearswap.faces.face_models import Detections, Detector, Landmarker, Roi, five_points_roi, roi_of
-from clearswap.media.files import atomic_file, output_errors
 from clearswap.media.pipeline import ahead
 from clearswap.media.shown import VideoFrame
 
@@ -40,6 +39,11 @@ from clearswap.media.shown import VideoFrame
 # face that is gone has less still, and the detector has its say within `detect_every` frames.
 _HELD, _AGAIN = 0.03, 0.2
 _MISSED = 12  # frames for which a lost face is looked for where it was
+# A cut changes the picture by so much (of 255), and by so many times what it changed lately. In six clips of people who
+# talk and turn, frames differ from the one before by 4.9 at most; a lamp swung past a face makes 12.6, 3.1 times as
+# much as lately.
+_LEAST, _TIMES = 10.0, 5.0
+_LATELY = 12  # frames
 _FOLLOW = 0.1  # how fast the side of the square follows the face's size: it feeds back on itself
 
 
@@ -55,11 +59,14 @@ class TrackConfig:
         detect_size: Long side, in pixels, at which the detector sees a frame.
     """
 
-    threshold: float = 0.5
-    presence: float = 0.5
-    min_size: int = 32
-    detect_every: int = 10
-    detect_size: int = 640
+    threshold: Share = 0.5
+    presence: Share = 0.5
+    min_size: Annotated[int, Meta(ge=1, le=100_000)] = 32
+    detect_every: Annotated[int, Meta(ge=1, le=10**9)] = 10
+    detect_size: Annotated[int, Meta(ge=64, le=4096)] = 640
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,44 @@ class Face:
         return float((box[2:] - box[:2]).max())
 
 
+_Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
+_Point = Annotated[list[_Number], Meta(min_length=2, max_length=2)]
+_Side = Annotated[float, Meta(gt=0, le=1e6)]
+
+
+@dataclass(frozen=True)
+class StoredFace:
+    """A face that a tracker follows, or has lost for so many frames, as it is stored."""
+
+    landmarks: Annotated[list[_Point], Meta(min_length=478, max_length=478)]
+    score: Share
+    roi: tuple[_Point, _Side, _Number]
+    track: Count
+    lost: Annotated[int, Meta(ge=-1, le=_MISSED)]  # -1: it is followed
+
+    def face(self) -> Face:
+        """The face."""
+        centre, side, roll = self.roi
+        roi = (np.array(centre, np.float32), side, roll)
+        return Face(np.array(self.landmarks, np.float32), self.score, roi, self.track)
+
+
+@dataclass(frozen=True)
+class TrackerState:
+    """All that a tracker knows between two frames, so that another goes on as if it had never stopped."""
+
+    faces: list[StoredFace]
+    since_detection: Count
+    tracks: Count
+    last: Annotated[list[_Number], Meta(max_length=3 * 16 * 16)]  # the frame before, for `SceneCuts`; of the first none
+    lately: Annotated[list[_Number], Meta(max_length=_LATELY)]
+
+
+def _stored(face: Face, lost: int = -1) -> StoredFace:
+    centre, side, roll = face.roi
+    return StoredFace(face.landmarks.tolist(), float(face.score), (centre.tolist(), side, roll), face.track, lost)
+
+
 class Tracker:
     """Finds the faces of successive frames of one clip. Make a new one for each clip."""
 
@@ -96,6 +141,20 @@ class Tracker:
     def fresh(self) -> Tracker:
         """A tracker for another clip, with the same detector and landmarker."""
         return Tracker(self.config, self._detector, self._landmarker)
+
+    def state(self) -> TrackerState:
+        """What it knows before the next frame."""
+        faces = [_stored(face) for face in self._faces] + [_stored(face, age) for face, age in self._lost]
+        return TrackerState(faces, self._since_detection, self._tracks, *self._cuts.state())
+
+    def restored(self, state: TrackerState) -> Tracker:
+        """A tracker that goes on where another was, with the same detector and landmarker."""
+        tracker = self.fresh()
+        tracker._faces = [one.face() for one in state.faces if one.lost < 0]
+        tracker._lost = [(one.face(), one.lost) for one in state.faces if one.lost >= 0]
+        tracker._since_detection, tracker._tracks = state.since_detection, state.tracks
+        tracker._cuts = SceneCuts(state.last, state.lately)
+        return tracker
 
     def __call__(self, frame: Frame, seen: Detections | None = None) -> list[Face]:
         """The faces of the next frame, largest first; `seen`: what the detector found in it, where it was asked.
@@ -142,9 +201,9 @@ class Tracker:
         centre, roll = ((centre + moved) / 2).astype(np.float32), (roll + new_roll) / 2  # steadier than where it went
         return Face(landmarks, presence, (centre, side + _FOLLOW * (new_side - side), roll))
 
-    def spotted(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, Detections | None]]:
-        """Each frame, every `detect_every`-th with what the detector finds in it."""
-        for number, frame in enumerate(frames):
+    def spotted(self, frames: Iterable[VideoFrame], start: int = 0) -> Iterator[tuple[VideoFrame, Detections | None]]:
+        """Each frame, every `detect_every`-th with what the detector finds in it. The first is number `start`."""
+        for number, frame in enumerate(frames, start):
             yield frame, None if number % self.config.detect_every else self._detector(frame.picture)
 
     def _detect(self, frame: Frame, followed: list[Face], detections: Detections) -> list[Face]:
@@ -174,10 +233,20 @@ def make_tracker(config: TrackConfig) -> Tracker:
     return Tracker(config, Detector(size=config.detect_size, threshold=config.threshold), Landmarker())
 
 
-def track(frames: Iterable[VideoFrame], tracker: Tracker) -> Iterator[tuple[VideoFrame, list[Face]]]:
-    """Each frame with its faces."""
-    with closing(ahead(tracker.spotted(frames))) as spotted:
-        for frame, seen in spotted:
+def track(
+    frames: Iterable[VideoFrame],
+    tracker: Tracker,
+    start: int = 0,
+    on_state: Callable[[int, TrackerState], None] | None = None,
+) -> Iterator[tuple[VideoFrame, list[Face]]]:
+    """Each frame with its faces.
+
+    `start`: the number of the first frame. `on_state` gets what the tracker knows before each `PART`-th frame.
+    """
+    with closing(ahead(tracker.spotted(frames, start))) as spotted:
+        for number, (frame, seen) in enumerate(spotted, start):
+            if on_state is not None and number % PART == 0:
+                on_state(number, tracker.state())
             yield frame, tracker(frame.picture, seen)
 
 
@@ -190,19 +259,17 @@ def same_place(face: Face, box: NDArray[np.float32]) -> bool:
     return inter > 0.25 * max(union, 1e-6)
 
 
-# A cut changes the picture by so much (of 255), and by so many times what it changed lately. In six clips of people who
-# talk and turn, frames differ from the one before by 4.9 at most; a lamp swung past a face makes 12.6, 3.1 times as
-# much as lately.
-_LEAST, _TIMES = 10.0, 5.0
-_LATELY = 12  # frames
-
-
 class SceneCuts:
     """Watches the frames of one clip."""
 
-    def __init__(self) -> None:
-        self._last: NDArray[np.float32] | None = None
-        self._lately: deque[float] = deque(maxlen=_LATELY)
+    def __init__(self, last: Sequence[float] = (), lately: Sequence[float] = ()) -> None:
+        """Begin anew, or with the frame before (16 x 16 x 3) and what frames changed lately."""
+        self._last = np.array(last, np.float32).reshape(16, 16, 3) if len(last) else None
+        self._lately: deque[float] = deque(lately, maxlen=_LATELY)
+
+    def state(self) -> tuple[list[float], list[float]]:
+        """What another would have to begin with, to go on from here."""
+        return ([] if self._last is None else self._last.ravel().tolist()), list(self._lately)
 
     def __call__(self, picture: Frame) -> bool:
         """Whether the next frame of the clip belongs to another shot than the one before."""
@@ -232,9 +299,17 @@ _CUT = 25.0  # of 255: frames whose halves differ by more show something else
 _Found = tuple[VideoFrame, list[Face]]
 
 
-def follow(frames: Iterable[VideoFrame], tracker: Tracker) -> Generator[_Found]:
-    """Each frame of a clip with its faces, gaps filled; decoding and tracking run ahead in threads of their own."""
-    return ahead(fill_gaps(track(ahead(frames), tracker)))
+def follow(
+    frames: Iterable[VideoFrame],
+    tracker: Tracker,
+    start: int = 0,
+    on_state: Callable[[int, TrackerState], None] | None = None,
+) -> Generator[_Found]:
+    """Each frame of a clip with its faces, gaps filled; decoding and tracking run ahead in threads of their own.
+
+    `start` and `on_state`: see `track`.
+    """
+    return ahead(fill_gaps(track(ahead(frames), tracker, start, on_state)))
 
 
 def fill_gaps(tracked: Iterable[_Found]) -> Iterator[_Found]:
@@ -286,9 +361,9 @@ def _alike(one: Frame, other: Frame) -> bool:
     return float(np.median(np.abs(shrunk(one) - shrunk(other)))) < _CUT
 
 
-_PART = 250  # frames whose landmarks are in memory at a time
-_ARRAYS, _LANDMARKS = "faces.npz", "landmarks.f32"
-_NUMBERS = 478 * 2  # of one face's landmarks
+PART = 250  # frames whose landmarks are in memory at a time
+LANDMARKS = "landmarks.f32"  # in a working folder
+NUMBERS = 478 * 2  # of one face's landmarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,8 +398,8 @@ class Faces:
         """The landmarks (M, 478, 2) of all faces in the frames from `start` to before `stop`, smoothed over time."""
         reach = smoothing.reach
         low, first, last, high = np.searchsorted(self.frame, [start - reach, start, stop, stop + reach]).tolist()
-        path, count = self.folder / _LANDMARKS, (high - low) * _NUMBERS
-        rough = np.fromfile(path, np.float32, count, offset=4 * low * _NUMBERS).reshape(-1, 478, 2)
+        path, count = self.folder / LANDMARKS, (high - low) * NUMBERS
+        rough = np.fromfile(path, np.float32, count, offset=4 * low * NUMBERS).reshape(-1, 478, 2)
         smoothed = smooth_tracks(rough, self.frame[low:high], self.track[low:high], smoothing)
         return smoothed[first - low : last - low]
 
@@ -332,65 +407,9 @@ class Faces:
         self, start: int = 0, smoothing: SmoothConfig = SmoothConfig(0)
     ) -> Iterator[tuple[range, NDArray[np.float32]]]:
         """For each frame from `start` on: which of the N faces are in it, and their landmarks (n, 478, 2), smoothed."""
-        for first in range(start, self.frames, _PART):
-            stop = min(first + _PART, self.frames)
+        for first in range(start, self.frames, PART):
+            stop = min(first + PART, self.frames)
             landmarks = self.landmarks(first, stop, smoothing)
             bounds = np.searchsorted(self.frame, np.arange(first, stop + 1)).tolist()
             for low, high in pairwise(bounds):
                 yield range(low, high), landmarks[low - bounds[0] : high - bounds[0]]
-
-
-class FacesWriter:
-    """Writes the faces of one frame after the other into a folder.
-
-    Attributes:
-        tracks: The numbers of the tracks so far.
-    """
-
-    def __init__(self, folder: Path, persons: int) -> None:
-        """Begin anew in `folder`; `persons`: how many are looked for."""
-        self._folder, self._persons = folder, persons
-        self._frames = 0
-        self.tracks: set[int] = set()
-        self._frame, self._track = array("q"), array("q")
-        self._box, self._looks = array("f"), array("f")
-        (folder / _LANDMARKS).write_bytes(b"")
-
-    def add(self, faces: Sequence[Face], looks: Mapping[int, Sequence[float]]) -> None:
-        """Write the faces of the next frame; `looks`: by track, the distances to the persons looked for."""
-        nobody = [float("nan")] * self._persons
-        for face in faces:
-            self._frame.append(self._frames)
-            self._track.append(face.track)
-            self._box.extend(face.box)
-            self._looks.extend(looks.get(face.track, nobody))
-        self.tracks |= {face.track for face in faces}
-        self._frames += 1
-        path = self._folder / _LANDMARKS
-        with output_errors(path), path.open("ab") as file:
-            for face in faces:
-                file.write(face.landmarks.astype(np.float32).tobytes())
-
-    def close(self) -> Faces:
-        """Say that these were all. Without it, `read_faces` finds none."""
-        faces = Faces(
-            self._folder,
-            self._frames,
-            frame=np.array(self._frame, np.int64),
-            track=np.array(self._track, np.int64),
-            box=np.array(self._box, np.float32).reshape(-1, 4),
-            looks=np.array(self._looks, np.float32).reshape(len(self._frame), self._persons),
-        )
-        with atomic_file(self._folder / _ARRAYS) as partial:
-            np.savez(
-                partial, frames=faces.frames, frame=faces.frame, track=faces.track, box=faces.box, looks=faces.looks
-            )
-        return faces
-
-
-def read_faces(folder: Path) -> Faces | None:
-    """The faces that a `FacesWriter` has written into `folder`; None where it was not closed."""
-    if not (folder / _ARRAYS).is_file():
-        return None
-    with np.load(folder / _ARRAYS) as file:
-        return Faces(folder, int(file["frames"]), file["frame"], file["track"], file["box"], file["looks"])

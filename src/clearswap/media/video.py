@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
+from msgspec import Meta
 
+from clearswap.checks import check_fields
 from clearswap.errors import InputError, OptionError
 from clearswap.media.shown import (
     LARGEST,
@@ -89,12 +91,11 @@ class TimeRange:
         end: Seconds before which it ends; the video's end when left out.
     """
 
-    start: float = 0.0
-    end: float | None = None
+    start: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    end: Annotated[float, Meta(ge=0, le=1e9)] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < math.inf:
-            raise OptionError(f"A video does not begin at second {self.start:g}; give 0 or more.")
+        check_fields(self)
         if self.end is not None and not self.start < self.end:
             raise OptionError(f"From second {self.start:g} to {self.end:g} is no part of a video; give a later end.")
 

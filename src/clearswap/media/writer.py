@@ -1,21 +1,23 @@
 """Writing video: frames are encoded in segments, and the segments are joined with the sound and subtitles.
 
 A segment holds some seconds of picture, encoded by itself as H.264, H.265 or AV1, with the size, times and colours of
-the clip that it came from. Its name says which one it is and when it begins. Segments lie in a working folder next to
-the output, so that a run that was killed goes on after the last finished one. Joining encodes nothing again: whether a
-run was killed in between makes no difference to what comes out.
+the clip that it came from. Its name says which one it is, when it begins, and by a digest what is in it. Segments lie
+in a working folder next to the output, so that a run that was killed goes on after the last finished one. Joining
+encodes nothing again: whether a run was killed in between makes no difference to what comes out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import av
 import cv2
@@ -24,9 +26,11 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
+from msgspec import Meta
 
+from clearswap.checks import check_fields, decode
 from clearswap.errors import InputError, OptionError, OutputError
-from clearswap.media.files import atomic_file, hidden
+from clearswap.media.files import atomic_file, hidden, output_errors
 from clearswap.media.remux import Plan, Remuxer, name_like
 from clearswap.media.shown import VideoFrame, as_stored
 from clearswap.media.video import TimeRange, VideoInfo, address, open_video
@@ -40,6 +44,7 @@ _Preset: TypeAlias = Literal[
 _NAMES = {"x264": "libx264", "x265": "libx265", "av1": "libsvtav1", "nvenc": "h264_nvenc"}
 _MOMENT = 0.5  # seconds of sound with which a kind of file is tried
 _SEGMENT = "segment_"  # how the files of finished segments begin
+_NAMED = re.compile(rf"{_SEGMENT}(\d+)_(-?\d+)_([0-9a-f]+)\.mp4")  # number, begin, and digest of what is in it
 _ABOUT = "run.json"  # in a working folder: all that the work in it depends on
 
 # Encoding
@@ -61,12 +66,11 @@ class EncodeConfig:
     """
 
     encoder: Literal["x264", "x265", "av1", "nvenc"] = "x264"
-    crf: int = 12
+    crf: Annotated[int, Meta(ge=0, le=51)] = 12
     encoder_preset: _Preset = "superfast"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.crf <= 51:
-            raise OptionError(f"A crf of {self.crf} is not possible; give one from 0 (lossless) to 51 (worst).")
+        check_fields(self)
 
     @property
     def options(self) -> dict[str, str]:
@@ -220,7 +224,7 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
     """
     known = json.loads(json.dumps(about, default=str))
     note = folder / _ABOUT
-    going_on = resume and note.is_file() and json.loads(note.read_text()) == known
+    going_on = resume and _read(note) == known
     stays = False
     try:
         if not going_on:
@@ -237,6 +241,14 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _read(note: Path) -> object:
+    """What all the work in a folder depends on; None where that cannot be read."""
+    try:
+        return decode(dict[str, Any], note.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 # Segments
 
 
@@ -250,33 +262,38 @@ class Segments:
     length = 250
 
     def __init__(self, folder: Path, info: VideoInfo, config: EncodeConfig) -> None:
+        """Take up the segments that lie in `folder` as they were written, as far as none is missing."""
         self._folder, self._info, self._config = folder, info, config
+        self._done: list[Path] = []
+        for path in sorted(folder.glob(f"{_SEGMENT}*")):
+            named = _NAMED.fullmatch(path.name)
+            if named and int(named[1]) == len(self._done) and path.is_file() and named[3] == _digest(path):
+                self._done.append(path)
 
     @property
     def frames(self) -> int:
         """How many frames are in finished segments."""
-        return self.length * len(self._files())
+        return self.length * len(self._done)
 
     def write(self, frames: Iterator[VideoFrame]) -> None:
         """Write the frames that follow the finished segments."""
-        number = len(self._files())
+        partial = self._folder / "unfinished.mp4"
         while (first := next(frames, None)) is not None:
-            with (
-                atomic_file(self._folder / f"{_SEGMENT}{number:06d}_{first.pts}.mp4") as partial,
-                av.open(address(partial), "w") as out,
-            ):
+            partial.unlink(missing_ok=True)
+            with output_errors(partial), av.open(address(partial), "w") as out:
                 track = PictureTrack(out, self._info, self._config, first.pts)
                 for frame in chain([first], islice(frames, self.length - 1)):
                     track.write(frame)
                 track.close()
-            number += 1
+            name = f"{_SEGMENT}{len(self._done):06d}_{first.pts}_{_digest(partial)}.mp4"
+            self._done.append(partial.replace(self._folder / name))
 
     def join(self, output: Path, plan: Plan, time_range: TimeRange = TimeRange()) -> int:
         """Put all segments into `output`, with the tracks of a plan and the chapters of that part of the clip.
 
         A part that does not begin with the clip begins at zero. Returns how many packets of the tracks were damaged.
         """
-        files = self._files()
+        files = self._done
         with (
             av.open(address(output), "w", options={"movflags": "+faststart"}) as out,
             open_video(self._info.path) as original,
@@ -306,10 +323,13 @@ class Segments:
                     packet.dts += start
                     yield packet
 
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob(f"{_SEGMENT}*.mp4"))
-
 
 def _start_of(segment: Path) -> int:
     """When a segment begins, in units of the clip's time base."""
     return int(segment.stem.split("_")[2])
+
+
+def _digest(segment: Path) -> str:
+    """What tells a segment from one that is damaged: some digits of its content's SHA-256."""
+    with segment.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

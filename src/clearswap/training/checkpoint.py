@@ -21,21 +21,22 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import lru_cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from msgspec import Meta, Struct, field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
+from clearswap.checks import decode
 from clearswap.core.modern import build, to_device
-from clearswap.core.network import Counters, ModelConfig, SwapNet
-from clearswap.errors import ModelError
+from clearswap.core.network import Counters, ModelConfig, Side, SwapNet
+from clearswap.errors import ModelError, OptionError
 from clearswap.media.files import atomic_file, output_errors, partial_of
 
 if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
@@ -49,6 +50,15 @@ _CLASSIC_FORMAT = 3  # since when `classic` is what it is
 SNAPSHOTS = "snapshots"
 BEST = "best"
 _KEPT_SNAPSHOTS = 4
+_MEMORY = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps of each parameter
+_Said = Annotated[str, Meta(max_length=1000)]
+
+
+@dataclass(frozen=True)
+class _Format:
+    """The number that says how the rest of a file's metadata is to be read."""
+
+    format: int
 
 
 # --- what a file says of itself --------------------------------------------------------------------------
@@ -62,51 +72,117 @@ def exists(folder: Path) -> bool:
 
 def read_about(folder: Path) -> tuple[ModelConfig, Counters]:
     """The config and counters of the model in `folder`. Raises `ModelError`."""
-    config, counters, _ = _read_metadata(_file_of(folder))
-    return config, counters
+    saved = open_model(folder)
+    return saved.config, saved.counters
 
 
-def stored_consent(folder: Path) -> dict[str, dict[str, str]]:
-    """On what basis footage of the persons of the model in `folder` was used, by side ("a", "b"), without notes.
+class _About(Struct):
+    """What a model's file says of itself, as JSON."""
 
-    Empty for a model that was made before this was asked. Raises `ModelError`.
+    format: int
+    config: ModelConfig
+    counters: Counters
+    consent: dict[Side, dict[_Said, _Said]] = {}
+    # what `consent` was called until 0.2
+    earlier: dict[Side, dict[_Said, _Said]] = field(name="subjects", default_factory=dict[Side, dict[str, str]])
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model's file, opened once: all that is read of it is of one moment, also while a training saves the next.
+
+    Attributes:
+        path: The file.
+        config: The shape of the network.
+        counters: How far its training is.
+        consent: On what basis footage of its persons was used, by side, without notes; empty for a model that was made
+            before this was asked.
     """
-    return _read_metadata(_file_of(folder))[2]
+
+    path: Path
+    config: ModelConfig
+    counters: Counters
+    consent: Mapping[Side, Mapping[str, str]]
+    _file: Any
+
+    def tensors(self, start: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `start`, without it. Raises `ModelError` where they are no numbers."""
+        with _damaged(self.path):
+            return _read(self._file, start, self.path)
+
+    def persons(self) -> dict[str, Tensor]:
+        """The persons by side: embeddings (128,), as far as they could be told. Raises `ModelError`."""
+        persons = self.tensors("person.")
+        for side, person in persons.items():
+            if side not in ("a", "b") or person.shape != (128,) or person.dtype != torch.float32:
+                raise _misfit(self.path)
+        return {side: person.clone() for side, person in persons.items()}  # or the file stays mapped
+
+    def network(self, device: torch.device) -> SwapNet:
+        """The network that converts, without what only training needs. Raises `ModelError`."""
+        with _damaged(self.path):
+            net = build(self.config)
+        _fill(net, self.tensors("average."), self.path)
+        net.eval()
+        return to_device(net, device)
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of the network that converts, in hexadecimal: it depends on the weights, not on how they lie in
+        the file. 0.03 s for `lite`. Raises `ModelError`.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors("average.").items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+            digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
-def _file_of(folder: Path) -> Path:
+def open_model(folder: Path) -> SavedModel:
+    """Open the model in `folder`. Raises `ModelError` where there is none, or one that is damaged."""
     path = folder / FILE
     if not path.is_file():
         raise ModelError(f"{folder} holds no model; train one with: clearswap train FACES_A FACES_B -o {folder}")
-    return path
+    return _open(path)
 
 
-def _read_metadata(path: Path) -> tuple[ModelConfig, Counters, dict[str, dict[str, str]]]:
-    """Config, counters and consent of a model's file. Raises `ModelError`."""
+def _open(path: Path) -> SavedModel:
+    """Open a model's file, and look at what it says of itself. Raises `ModelError`."""
+    with _damaged(path):
+        file: Any = safe_open(path, "pt")  # maps it: only what is asked for is read
+        about = _about(said_of_itself(file), path)
+        if (about.config.preset == "classic") != (about.config.network == "classic"):
+            raise ValueError("another network than its preset's")
+        return SavedModel(path, about.config, about.counters, about.consent or about.earlier, file)
+
+
+def said_of_itself(file: Any) -> str:
+    """What an opened file of ours says of itself, as JSON. Raises KeyError where it says nothing."""
+    metadata: dict[str, str] = file.metadata() or {}
+    return metadata["clearswap"]
+
+
+def _about(text: str, path: Path) -> _About:
+    """What a model's file says of itself, also one of some time ago. Raises `ModelError` for one of another format."""
+    said = decode(_Format, text).format
+    if said == FORMAT:
+        return decode(_About, text)
+    old = decode(dict[str, Any], text)
+    if not _CLASSIC_FORMAT <= said < FORMAT or old["config"]["network"] != "classic":
+        cure = "update Clearswap" if said > FORMAT else "train the model anew"
+        raise ModelError(f"{path} is of format {said}, this Clearswap reads {FORMAT}; {cure}.")
+    old["config"]["seen"] = old["config"]["size"]
+    return decode(_About, json.dumps(old))
+
+
+@contextmanager
+def _damaged(path: Path) -> Generator[None]:
+    """Turn whatever reading a model's file raises into a `ModelError`."""
     try:
-        about = said_of_itself(path)
-        if _CLASSIC_FORMAT <= about["format"] < FORMAT and about["config"]["network"] == "classic":
-            about["format"], about["config"]["seen"] = FORMAT, about["config"]["size"]
-        if about["format"] != FORMAT:
-            cure = "update Clearswap" if about["format"] > FORMAT else "train the model anew"
-            raise ModelError(f"{path} is of format {about['format']}, this Clearswap reads {FORMAT}; {cure}.")
-        consent: dict[str, dict[str, str]] = about.get("consent", about.get("subjects", {}))  # its name until 0.2
-        return ModelConfig(**about["config"]), Counters(**about["counters"]), consent
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        yield
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, OptionError) as error:
         raise ModelError(
             f"{path} is not a model of Clearswap or is damaged; train it anew or restore a copy."
         ) from error
-
-
-def said_of_itself(path: Path) -> dict[str, Any]:
-    """What a file of ours says of itself in its metadata, not yet checked.
-
-    Raises `SafetensorError`, OSError, ValueError or KeyError where it says nothing that can be read.
-    """
-    reader: Any = safe_open(path, "pt")
-    with reader as file:
-        metadata: dict[str, str] = file.metadata() or {}
-    return json.loads(metadata["clearswap"])
 
 
 # --- save and resume -------------------------------------------------------------------------------------
@@ -146,36 +222,43 @@ def write_errors() -> Generator[None]:
 
 def resume(folder: Path, state: TrainingState) -> None:
     """Fill `state` with what was saved in `folder`. Raises `ModelError`."""
-    _, counters = read_about(folder)
-    _fill(state.net, _read(folder / FILE, "network."), folder / FILE)
-    _fill(state.average, _read(folder / FILE, "average."), folder / FILE)
-    saved = _read(folder / FILE, "optimizer.")
+    saved = open_model(folder)
+    _fill(state.net, saved.tensors("network."), saved.path)
+    _fill(state.average, saved.tensors("average."), saved.path)
+    memory = saved.tensors("optimizer.")
     for name, parameter in state.net.named_parameters():
         kept: dict[str, Tensor] = {}
-        for key, value in saved.items():
+        for key, value in memory.items():
             if not key.startswith(f"{name}."):
                 continue
+            if value.shape not in ((), parameter.shape):
+                raise _misfit(saved.path)
             # all live on their parameter's device (the fused step wants its counter there, too), and the moments are
             # laid out like it, for the fused step walks both in the order of memory
             alike = value.clone().to(parameter.device) if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
             kept[key.removeprefix(f"{name}.")] = alike
+        if kept and kept.keys() != _MEMORY:
+            raise _misfit(saved.path)
         state.optimizer.state[parameter] = kept
-    numbers = _read(folder / FILE, "generator")[""]
-    if len(numbers) == len(state.generator.get_state()):  # else it was saved on another kind of device
-        state.generator.set_state(numbers)
-    state.counters = counters
-    state.persons = read_persons(folder)
+    numbers = saved.tensors("generator").get("")
+    if numbers is not None and len(numbers) == len(state.generator.get_state()):  # else of another kind of device
+        with _damaged(saved.path):
+            _set_generator(state.generator, numbers)
+    state.counters = saved.counters
+    state.persons = saved.persons()
 
 
-def read_persons(folder: Path) -> dict[str, Tensor]:
-    """The persons of the model in `folder` by side: embeddings (128,), as far as they could be told."""
-    persons = _read(folder / FILE, "person.")
-    return {side: person.clone() for side, person in persons.items()}  # or the file stays mapped
+def _set_generator(generator: torch.Generator, numbers: Tensor) -> None:
+    """Let a generator go on where it was saved. Raises `ValueError` for numbers that are none of its."""
+    try:
+        generator.set_state(numbers)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError("numbers of another generator") from error
 
 
 def require_alike(folder: Path, config: ModelConfig) -> None:
     """Raise `ModelError` unless a new model of `config` can begin with the one in `folder`."""
-    known, _ = read_about(folder)
+    known = open_model(folder).config
     shape = ("network", "size", "seen", "coverage", "width", "latent")
     if any(getattr(known, name) != getattr(config, name) for name in shape):
         raise ModelError(f"{folder} holds a {known.preset} model; a {config.preset} model cannot begin with it.")
@@ -196,8 +279,9 @@ def begin_with_base(state: TrainingState) -> None:
     path = base_of(state.config.preset)
     if path is None:
         raise ModelError(f"There is no base for {state.config.preset}.")
-    common = {f"{part}.{n}": tensor for part in _COMMON for n, tensor in _read(path, f"{part}.").items()}
-    decoder = _read(path, "decoder.")
+    file: Any = safe_open(path, "pt")
+    common = {f"{part}.{n}": tensor for part in _COMMON for n, tensor in _read(file, f"{part}.", path).items()}
+    decoder = _read(file, "decoder.", path)
     common |= {f"decoder_{side}.{n}": tensor for side in "ab" for n, tensor in decoder.items()}
     for net in (state.net, state.average):
         _fill(net, net.state_dict() | common, path)  # from half precision
@@ -210,8 +294,8 @@ def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
     Another person's decoder is not taken, although it would learn faster than a new one: nobody's face is to end up in
     the model of two others. Raises `ModelError` when the networks differ (see `require_alike`).
     """
-    known = read_persons(folder)
-    average = _read(folder / FILE, "average.")
+    saved = open_model(folder)
+    known, average = saved.persons(), saved.tensors("average.")
     taken = {n: tensor for n, tensor in average.items() if n.split(".")[0] in _COMMON}
     kept: list[str] = []
     for side, person in state.persons.items():
@@ -224,23 +308,32 @@ def init_from(folder: Path, state: TrainingState, same: float) -> list[str]:
             taken |= {n.replace(old, new, 1): tensor for n, tensor in average.items() if n.startswith(old)}
         kept.append(side)
     for net in (state.net, state.average):
-        _fill(net, net.state_dict() | taken, folder / FILE)
+        _fill(net, net.state_dict() | taken, saved.path)
     return kept
 
 
-def _read(path: Path, start: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `start`, without it."""
-    reader: Any = safe_open(path, "pt")  # maps the file: only what is asked for is read
-    with reader as file:
-        names: list[str] = list(file.keys())
-        return {name.removeprefix(start): file.get_tensor(name) for name in names if name.startswith(start)}
+def _read(file: Any, start: str, path: Path) -> dict[str, Tensor]:
+    """The tensors whose names begin with `start`, without it. Raises `ModelError` where one holds NaN or infinity."""
+    names: list[str] = [name for name in file.keys() if name.startswith(start)]  # noqa: SIM118 - it has no iterator
+    tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+    wrong = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if wrong:
+        raise ModelError(
+            f"{path} holds weights that are no numbers ({wrong[0]}); go back to an earlier snapshot (`back_to`), "
+            "restore a copy or train it anew."
+        )
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items()}
 
 
 def _fill(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"{path} does not fit its own description; restore a copy or train anew.") from error
+        raise _misfit(path) from error
+
+
+def _misfit(path: Path) -> ModelError:
+    return ModelError(f"{path} does not fit its own description; restore a copy or train anew.")
 
 
 # --- what converts ---------------------------------------------------------------------------------------
@@ -248,30 +341,8 @@ def _fill(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
 
 def load_network(folder: Path, device: torch.device) -> tuple[ModelConfig, SwapNet]:
     """The network that converts, without what only training needs. Raises `ModelError`."""
-    config, _ = read_about(folder)
-    net = build(config)
-    _fill(net, _read(folder / FILE, "average."), folder / FILE)
-    net.eval()
-    return config, to_device(net, device)
-
-
-def fingerprint(folder: Path) -> str:
-    """The SHA-256 of the network that converts, in hexadecimal: it depends on the weights, not on how they lie in the
-    file. Raises `ModelError`.
-    """
-    read_about(folder)
-    about = (folder / FILE).stat()
-    return _digest(folder, about.st_size, about.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _digest(folder: Path, _size: int, _time: int) -> str:
-    """Cached by size and time of change; 0.03 s for `lite`."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(_read(folder / FILE, "average.").items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    saved = open_model(folder)
+    return saved.config, saved.network(device)
 
 
 def mark_of(fingerprint: str) -> int:
@@ -302,14 +373,14 @@ def keep_snapshot(folder: Path, name: int | str) -> None:
 
 def snapshots(folder: Path) -> list[int]:
     """The iterations of which there are snapshots, in order."""
-    return sorted(int(path.stem) for path in (folder / SNAPSHOTS).glob("[0-9]*.safetensors") if path.stem.isdigit())
+    return sorted(int(path.stem) for path in (folder / SNAPSHOTS).glob("[0-9]*.safetensors") if path.stem.isdecimal())
 
 
 def best_error(folder: Path) -> float:
     """The held-out error of the best snapshot; infinite when there is none that can be read."""
     place = _snapshot(folder, BEST)
     try:
-        held = _read_metadata(place)[1].held if place.is_file() else None
+        held = _open(place).counters.held if place.is_file() else None
     except ModelError:
         held = None
     return math.inf if held is None else held
@@ -325,6 +396,7 @@ def go_back(folder: Path, name: int | str) -> int:
         best = [BEST] if _snapshot(folder, BEST).is_file() else []
         there = ", ".join([*best, *map(str, snapshots(folder))])
         raise ModelError(f"{folder} has no snapshot {name}; " + (f"there are: {there}." if there else "it has none."))
+    _open(place).tensors("")  # raises what is wrong with it before it takes the model's place
     left = read_about(folder)[1].iteration
     with atomic_file(folder / FILE) as partial:
         shutil.copyfile(place, partial)  # read before `keep_snapshot` may drop it

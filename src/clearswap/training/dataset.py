@@ -21,9 +21,9 @@ from torch import Tensor
 
 from clearswap.core.align import Frame, Points, align, transform, zoomed
 from clearswap.core.augment import framed
+from clearswap.core.blend import hull, only_face
 from clearswap.core.expression import mirrored
 from clearswap.core.losses import weighted_l1
-from clearswap.core.mask import hull, only_face
 from clearswap.core.network import ModelConfig, Side, SwapNet
 from clearswap.core.train_step import FaceData
 from clearswap.faces.covered import uncovered

@@ -11,6 +11,7 @@ A file holds pictures as JPEG, one after the other ("pictures", and where each "
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
+from clearswap.checks import decode
 from clearswap.core.align import Frame
 from clearswap.core.detail import SIDE, DetailStore
 from clearswap.core.expression import MEASURES
@@ -31,6 +33,16 @@ MOST = 300  # faces of a person
 _LARGEST = 64 * 1024**2  # bytes of a file
 _FAR = 4 * SIDE  # pixels: no landmark of a face in the square lies further out
 _TENSORS = {"pictures", "ends", "landmarks", "expressions"}
+
+
+@dataclass(frozen=True)
+class StoreAbout:
+    """What a file of faces says of itself: its format, how the faces are framed, and a digest of the set's index."""
+
+    format: int
+    coverage: float
+    drop: float
+    set: str
 
 
 def store_path(folder: Path, side: Side) -> Path:
@@ -58,11 +70,11 @@ def read_store(folder: Path, side: Side, model: ModelConfig) -> DetailStore | No
 def _read(path: Path, model: ModelConfig) -> DetailStore:
     """Read a file of faces. Raises ValueError, saying why, for whatever should not be so."""
     _require(path.stat().st_size <= _LARGEST, "it is too large")
-    about = said_of_itself(path)
-    _require(about["format"] == FORMAT, "another format")
-    _require((about["coverage"], about["drop"]) == (model.coverage, model.drop), "another framing")
     reader: Any = safe_open(path, "np")
     with reader as file:
+        about = decode(StoreAbout, said_of_itself(file))
+        _require(about.format == FORMAT, "another format")
+        _require((about.coverage, about.drop) == (model.coverage, model.drop), "another framing")
         _require(set(file.keys()) == _TENSORS, "other tensors")
         tensors: dict[str, NDArray[Any]] = {name: np.asarray(file.get_tensor(name)) for name in sorted(_TENSORS)}
     pictures, ends = tensors["pictures"], tensors["ends"]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
+from clearswap.checks import decode
 from clearswap.core.align import Frame, align, transform, zoomed
 from clearswap.core.detail import SIDE
 from clearswap.core.network import ModelConfig, Side
 from clearswap.faces.faceset import INDEX, FaceRecord, mask_of, read_face
 from clearswap.media.files import atomic_file, encode_picture
 from clearswap.training.checkpoint import said_of_itself, write_errors
-from clearswap.training.detail_store import FORMAT, MOST, store_path
+from clearswap.training.detail_store import FORMAT, MOST, StoreAbout, store_path
 
 _QUALITY = 92  # of the pictures
 _SHARP = 0.75  # of a set's faces, the sharpest, are taken
@@ -30,12 +32,8 @@ def keep_store(folder: Path, side: Side, faces: Path, records: list[FaceRecord],
     `records`: those of its faces that nothing covers. Raises `FacesetError` and `OutputError`.
     """
     pictures_now = repr([(record.file, record.size) for record in records]).encode()
-    about = {
-        "format": FORMAT,
-        "coverage": model.coverage,
-        "drop": model.drop,
-        "set": hashlib.sha256((faces / INDEX).read_bytes() + pictures_now).hexdigest(),
-    }
+    digest = hashlib.sha256((faces / INDEX).read_bytes() + pictures_now).hexdigest()
+    about = StoreAbout(FORMAT, model.coverage, model.drop, digest)
     path = store_path(folder, side)
     if _metadata(path) == about:
         return False
@@ -49,14 +47,16 @@ def keep_store(folder: Path, side: Side, faces: Path, records: list[FaceRecord],
         "expressions": np.stack([record.expression() for record in records]).astype(np.float32),
     }
     with atomic_file(path) as partial, write_errors():
-        save_file(tensors, partial, {"clearswap": json.dumps(about)})
+        save_file(tensors, partial, {"clearswap": json.dumps(asdict(about))})
     return True
 
 
-def _metadata(path: Path) -> dict[str, Any] | None:
+def _metadata(path: Path) -> StoreAbout | None:
     """What a file says of itself; None where there is none, or none that can be read."""
     try:
-        return said_of_itself(path)
+        reader: Any = safe_open(path, "np")
+        with reader as file:
+            return decode(StoreAbout, said_of_itself(file))
     except (SafetensorError, OSError, ValueError, KeyError):
         return None
 

@@ -6,7 +6,6 @@ by `training/checkpoint.py`, which does stop.)
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,10 +13,12 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
+from clearswap.checks import Amount, Count
 from clearswap.core.align import Frame
 from clearswap.core.network import Side, SwapNet
 from clearswap.errors import OutputError
@@ -35,13 +36,13 @@ _FACES = 4  # of each person in a preview
 class LogRow:
     """One line of the history. Losses are those of training; the held-out errors are measured less often."""
 
-    iteration: int
-    seconds: float
-    images_per_second: float
-    loss_a: float
-    loss_b: float
-    held_a: float | None = None
-    held_b: float | None = None
+    iteration: Count
+    seconds: Amount
+    images_per_second: Amount
+    loss_a: Amount
+    loss_b: Amount
+    held_a: Amount | None = None
+    held_b: Amount | None = None
 
     @property
     def held(self) -> float | None:
@@ -53,20 +54,27 @@ COLUMNS = [field.name for field in fields(LogRow)]
 
 
 def read_history(folder: Path) -> list[LogRow]:
-    """Every line of a model's history; empty when it has none."""
+    """Every line of a model's history; empty when it has none.
+
+    A line that is none is passed over: one of a run that was killed or whose disk was full while it wrote.
+    """
     path = folder / HISTORY_FILE
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        LogRow(
-            int(row["iteration"]),
-            *(float(row[name]) for name in COLUMNS[1:5]),
-            *(float(row[name]) if row[name] else None for name in COLUMNS[5:]),
-        )
-        for row in rows
-    ]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [row for line in lines if (row := _row(line)) is not None]
+
+
+def _row(line: str) -> LogRow | None:
+    """A line of the history; None for the heading, and for what is no line."""
+    cells: list[str] = line.split(",")
+    try:
+        values = dict(zip(COLUMNS, [float(cell) if cell else None for cell in cells], strict=True))
+        iteration = int(cells[0])
+        row: LogRow = msgspec.convert(values | {"iteration": iteration}, LogRow)
+    except (ValueError, msgspec.ValidationError):
+        return None
+    return row
 
 
 class TrainingLog:
@@ -88,19 +96,19 @@ class TrainingLog:
         self.folder, self.on_progress = folder, on_progress
         self.iterations, self.minutes = iterations, minutes
         self.flat_minutes: float | None = None  # how long the held-out error has no longer fallen
-        known = read_history(folder)
-        kept = [row for row in known if row.iteration <= iteration]
-        if len(kept) < len(known):
-            with atomic_file(folder / HISTORY_FILE) as partial:
-                _append(partial, kept)
+        self._said_trouble = False
+        path, kept = folder / HISTORY_FILE, [row for row in read_history(folder) if row.iteration <= iteration]
+        with self._tolerated():
+            if path.is_file() and path.read_bytes() != _lines(kept, heading=True):
+                with atomic_file(path) as partial:
+                    partial.write_bytes(_lines(kept, heading=True))
         for path in (folder / PREVIEWS).glob("*.jpg"):
-            if path.stem.isdigit() and int(path.stem) > iteration:
+            if path.stem.isdecimal() and int(path.stem) > iteration:
                 path.unlink()
         self._new: list[LogRow] = []
         self._measured = [row for row in kept if row.held is not None]
         self._held: dict[str, float] = {}  # as last measured in this run
         self._last_preview = float(iteration)
-        self._said_trouble = False
 
     def note(self, text: str) -> None:
         """Say a line worth keeping on the screen."""
@@ -162,14 +170,23 @@ class TrainingLog:
 
 def _append(path: Path, rows: list[LogRow]) -> None:
     size = path.stat().st_size if path.exists() else 0
-    lines = [["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row)] for row in rows]
     try:
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(lines if size else [COLUMNS, *lines])
+        with path.open("ab") as file:
+            file.write(_lines(rows, heading=not size))
     except OSError:
         if path.is_file():
-            os.truncate(path, size)  # half a line would be read as damage
+            os.truncate(path, size)  # half a line would be lost with the next
         raise
+
+
+def _lines(rows: list[LogRow], *, heading: bool) -> bytes:
+    """Rows as they stand in the file."""
+
+    def cell(value: float | None) -> str:
+        return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+    lines = [COLUMNS] * heading + [[cell(value) for value in astuple(row)] for row in rows]
+    return "".join(f"{','.join(line)}\n" for line in lines).encode()
 
 
 @torch.inference_mode()

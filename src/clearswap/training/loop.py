@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
+from clearswap.checks import Count, Share, check_fields
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.modern import ReconstructBoth
-from clearswap.core.network import Counters, ModelConfig
+from clearswap.core.network import MOST_FACES, Counters, ModelConfig, Preset
 from clearswap.core.train_step import FaceData, TrainingState, train_step
-from clearswap.errors import ModelError, OptionError
+from clearswap.errors import ModelError
 from clearswap.progress import OnProgress, silent
 from clearswap.training import checkpoint
 from clearswap.training.dataset import HeldOut, held_out_error
@@ -66,34 +68,23 @@ class TrainConfig:
         seed: Of all that is random.
     """
 
-    preset: Literal["lite", "hd", "xl", "classic"] | None = None
-    iterations: int | None = None
-    minutes: float | None = None
-    batch: int | Literal["auto"] | None = None
-    save_every: int = 100
-    preview_seconds: float = 5.0
-    snapshot_minutes: float = 30.0
-    back_to: int | Literal["best"] | None = None
-    hold_out: float | None = None
+    preset: Preset | None = None
+    iterations: Count | None = None
+    minutes: Annotated[float, Meta(ge=0, le=1e7)] | None = None
+    batch: Annotated[int, Meta(ge=2, le=MOST_FACES)] | Literal["auto"] | None = None
+    save_every: Annotated[int, Meta(ge=1, le=10**9)] = 100
+    preview_seconds: Annotated[float, Meta(ge=0, le=1e12)] = 5.0
+    snapshot_minutes: Annotated[float, Meta(ge=0, le=1e7)] = 30.0
+    back_to: Count | Literal["best"] | None = None
+    hold_out: Annotated[float, Meta(gt=0, le=0.5)] | None = None
     base: bool = True
     until_flat: bool = False
-    finish: float = 0.3
+    finish: Share = 0.3
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.batch, int) and self.batch < 2:
-            raise OptionError(f"A batch of {self.batch} is too small to learn from; give 2 or more.")
-        if self.save_every < 1:
-            raise OptionError(f"Saving every {self.save_every} iterations is not possible; give 1 or more.")
-        if self.hold_out is not None and not 0 < self.hold_out <= 0.5:
-            raise OptionError(
-                f"Holding out {self.hold_out} of the faces is not possible; give more than 0, at most 0.5."
-            )
-        if not 0 <= self.finish <= 1:
-            raise OptionError(f"A last phase of {self.finish:g} of the training is not possible; give 0 to 1.")
-        if min(self.minutes or 0, self.iterations or 0) < 0:
-            raise OptionError("A training cannot last less than nothing; give positive minutes or iterations.")
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -163,9 +154,9 @@ class DivergenceGuard:
         """Take the two losses (2,) of a step."""
         self._unread.append(losses)
 
-    def trouble(self, net: nn.Module | None) -> str | None:
+    def trouble(self, *nets: nn.Module) -> str | None:
         """Read the latest losses, and say what is wrong, or None. A loss is older than the step that it led to: before
-        a save, the weights of `net` are looked at, too.
+        a save, the weights of `nets` are looked at, too.
         """
         if self._unread:
             first, second = (float(loss) for loss in torch.stack(self._unread).mean(0).cpu())
@@ -178,7 +169,7 @@ class DivergenceGuard:
             if smooth > _DIVERGED * self.least_loss:
                 return "the losses rose steeply"
             self.smooth_loss, self.least_loss = smooth, min(self.least_loss, smooth)
-        values = net.state_dict().values() if net is not None else ()
+        values = (value for net in nets for value in net.state_dict().values())
         return None if all(bool(value.isfinite().all()) for value in values) else _NO_NUMBERS
 
 
@@ -213,7 +204,8 @@ class Supervisor:
         begins_pause = pauses and not clock.paused
         saves = ends or begins_pause or (stepped and counters.iteration % config.save_every == 0)
         reports = ends or (stepped and counters.seconds >= clock.next_report)
-        trouble = self.guard.trouble(self.state.net if saves else None) if saves or reports else None
+        kept = (self.state.net, self.state.average) if saves else ()
+        trouble = self.guard.trouble(*kept) if saves or reports else None
         if trouble is not None:
             self._explain_setback(trouble)
             return _STEP_BACK
