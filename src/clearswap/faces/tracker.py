@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points, SmoothConfig, smooth_tracks
 from clearswap.faces.face_models import Detections, Detector, Landmarker, Roi, five_points_roi, roi_of
-from clearswap.media.files import atomic_file, output_errors
+from clearswap.media.files import atomic_file, fresh, output_errors
 from clearswap.media.pipeline import ahead
 from clearswap.media.shown import VideoFrame
 
@@ -354,7 +354,7 @@ class FacesWriter:
         self.tracks: set[int] = set()
         self._frame, self._track = array("q"), array("q")
         self._box, self._looks = array("f"), array("f")
-        (folder / _LANDMARKS).write_bytes(b"")
+        fresh(folder / _LANDMARKS)
 
     def add(self, faces: Sequence[Face], looks: Mapping[int, Sequence[float]]) -> None:
         """Write the faces of the next frame; `looks`: by track, the distances to the persons looked for."""

@@ -26,7 +26,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from clearswap.errors import InputError, OptionError, OutputError
-from clearswap.media.files import atomic_file, hidden
+from clearswap.media.files import atomic_file, clear, hidden
 from clearswap.media.remux import Plan, Remuxer, name_like
 from clearswap.media.shown import VideoFrame, as_stored
 from clearswap.media.video import TimeRange, VideoInfo, address, open_video
@@ -178,7 +178,7 @@ def try_container(output: Path, info: VideoInfo, config: EncodeConfig, plan: Pla
     Raises `OutputError` where its kind of file does not take them.
     """
     trial = folder / "trial"
-    shutil.rmtree(trial, ignore_errors=True)  # left by a run that was killed
+    clear(trial)  # left by a run that was killed
     trial.mkdir()
     try:
         black = np.zeros((info.height, info.width, 3), np.uint8)
@@ -220,11 +220,11 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
     """
     known = json.loads(json.dumps(about, default=str))
     note = folder / _ABOUT
-    going_on = resume and note.is_file() and json.loads(note.read_text()) == known
+    going_on = resume and not folder.is_symlink() and note.is_file() and json.loads(note.read_text()) == known
     stays = False
     try:
         if not going_on:
-            shutil.rmtree(folder, ignore_errors=True)
+            clear(folder)
             folder.mkdir(parents=True)
             with atomic_file(note) as partial:
                 partial.write_text(json.dumps(known))
