@@ -4,13 +4,17 @@ names, and places that one run writes at a time.
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,22 +23,28 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
+import clearswap
+from clearswap.disclosure.credentials import sidecar_of
 from clearswap.errors import InputError, OutputError
 from clearswap.media.files import (
     atomic_file,
     atomic_folder,
     encode_picture,
+    hidden,
     is_picture,
     left_out,
     list_inputs,
     locked,
     pair_outputs,
+    partial_of,
     picture_size,
     read_alpha,
     read_picture,
     read_source,
 )
-from makers import left_behind, profile, psnr, save_heic, save_picture, scene
+from clearswap.media.writer import workdir
+from clearswap.training import checkpoint
+from makers import Ran, command, head_of_clip, left_behind, profile, psnr, save_heic, save_picture, scene
 
 RGB = scene(3, 80, 60)
 GREY = np.asarray(cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY), np.uint8)
@@ -446,3 +456,135 @@ def test_kinds_are_told_by_the_name() -> None:
     assert is_picture(Path("a.webp"))
     assert not is_picture(Path("a.mp4"))
     assert not is_picture(Path("png"))
+
+
+# --- what lies where something is written until it is whole ----------------------------------------------
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A file of somebody's, to which links lead; nothing may be written there."""
+    (tmp_path / "home").mkdir()
+    path = tmp_path / "home" / "victim"
+    path.write_text("precious")
+    yield path
+    assert left_behind(tmp_path / "home") == ["victim"]
+    assert path.read_text() == "precious"
+
+
+def lay(path: Path, kind: str, victim: Path) -> None:
+    """Lay something where a file or folder is to be written."""
+    path.parent.mkdir(exist_ok=True)
+    if kind == "folder":
+        path.mkdir()
+        (path / "a").touch()
+    elif kind == "file":
+        path.write_text("left by a run that was killed")
+    else:
+        path.symlink_to({"link": victim, "link to a folder": victim.parent, "broken link": victim / "none"}[kind])
+
+
+KINDS = ["file", "folder", "link", "link to a folder", "broken link"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_lies_in_the_place_of_a_partial_goes_and_no_link_is_followed(
+    tmp_path: Path, victim: Path, kind: str
+) -> None:
+    out = tmp_path / "out"
+    lay(partial_of(out / "a.txt"), kind, victim)
+    with atomic_file(out / "a.txt") as partial:
+        assert not partial.is_symlink()
+        partial.write_text("done")
+    lay(hidden(out / "set", ".partial"), kind, victim)
+    with atomic_folder(out / "set") as folder:
+        (folder / "b").touch()
+    lay(hidden(out / "a.mp4", ".work"), kind, victim)
+    with workdir(hidden(out / "a.mp4", ".work"), {}, resume=True) as going_on:
+        assert not going_on
+    assert left_behind(out) == ["a.txt", "set", "set/b"]
+
+
+def test_a_lock_that_is_a_link_is_refused_and_not_followed(tmp_path: Path, victim: Path) -> None:
+    for place in (tmp_path / "out" / ".a.txt.lock", tmp_path / "out" / "set" / ".lock"):
+        lay(place, "link", victim)
+    with pytest.raises(OutputError, match=r"out/\.a\.txt\.lock is a link; .* delete the link"):
+        atomic_file(tmp_path / "out" / "a.txt").__enter__()
+    with pytest.raises(OutputError, match=r"set/\.lock is a link"):
+        locked(tmp_path / "out" / "set", inside=True).__enter__()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_snapshot_and_a_conversion_follow_no_link(
+    tiny_model: Path, demo_clips: Path, tmp_path: Path, victim: Path, kind: str
+) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(tiny_model, model)
+    lay(partial_of(model / checkpoint.SNAPSHOTS / "best.safetensors"), kind, victim)
+    checkpoint.keep_snapshot(model, checkpoint.BEST)
+    assert left_behind(model / checkpoint.SNAPSHOTS) == ["best.safetensors"]
+    clip = head_of_clip(demo_clips / "person_b.mp4", tmp_path / "clip.mp4", 3)
+    for name in ("a.mkv", "b.mp4"):  # which has its credentials next to it, and which in it
+        for place in (partial_of(out / name), sidecar_of(partial_of(out / name)), hidden(out / name, ".work")):
+            lay(place, kind, victim)
+        clearswap.convert(model, clip, out / name, to="a", select=clearswap.SelectConfig(faces="largest"))
+    assert left_behind(out) == ["a.c2pa", "a.mkv", "b.mp4"]
+    preview = partial_of(out / "c.png")
+    lay(preview.with_name(f"{preview.stem}-unsigned.png"), kind, victim)
+    clearswap.preview(model, clip, out / "c.png", to="a", select=clearswap.SelectConfig(faces="largest"))
+    assert left_behind(out) == ["a.c2pa", "a.mkv", "b.mp4", "c.png"]
+
+
+# --- writing that fails ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EFBIG, "no file may become that large here; raise that limit"),
+        (errno.EEXIST, "there is a file of that name"),
+        (errno.EMFILE, "the system says: Too many open files; mend that or choose another place"),
+        (errno.ESTALE, "the system says: Stale file handle"),
+    ],
+)
+def test_every_error_of_a_disk_is_a_sentence(tmp_path: Path, number: int, words: str) -> None:
+    with pytest.raises(OutputError, match=f"a.txt cannot be written: {words}"), atomic_file(tmp_path / "a.txt"):
+        raise OSError(number, os.strerror(number))
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "bad"), BrokenPipeError(errno.EPIPE, "gone"), OSError("odd")])
+def test_mistakes_of_programs_keep_their_traceback(tmp_path: Path, error: OSError) -> None:
+    with pytest.raises(type(error)) as raised, atomic_file(tmp_path / "a.txt"):
+        raise error
+    assert raised.value is error
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "limit"), [("extract", 0), ("extract", 8), ("consent", 0), ("convert", 8), ("convert", 100), ("train", 64)]
+)
+def test_a_limit_on_the_size_of_files_is_a_sentence(
+    tiny_model: Path, faces_small_a: Path, demo_clips: Path, tmp_path: Path, verb: str, limit: int
+) -> None:
+    faces = tmp_path / "faces"
+    shutil.copytree(faces_small_a, faces)
+    clip = head_of_clip(demo_clips / "person_b.mp4", tmp_path / "clip.mp4", 40)
+    arguments: dict[str, list[str | Path]] = {
+        "extract": ["extract", clip, "-o", tmp_path / "set"],
+        "consent": ["consent", faces, "--basis", "me"],
+        "convert": ["convert", tiny_model, clip, "-o", tmp_path / "out.mp4", "--to", "a"],
+        "train": ["train", faces, faces, "-o", tmp_path / "model", "--iterations", "1", "--batch", "2"],
+    }
+    before = (faces / "consent.toml").read_text()
+    limits = (limit * 1024, limit * 1024)
+    done = subprocess.run(
+        command(*arguments[verb]),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+    )
+    assert "cannot be written: no file may become that large here" in Ran(done.returncode, "", done.stderr).sentence()
+    assert (faces / "consent.toml").read_text() == before
+    assert not any(".partial" in name or ".lock" in name for name in left_behind(tmp_path))
+    assert not (tmp_path / "out.mp4").exists()

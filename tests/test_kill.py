@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from clearswap.media.video import probe
 from clearswap.media.writer import Segments
 from clearswap.progress import Progress
 from clearswap.training import checkpoint
-from makers import command, head_of_clip, left_behind, pictures_of, run, said_by, sound_packets, write_clip
+from makers import SYNTHETIC, command, head_of_clip, left_behind, pictures_of, run, said_by, sound_packets, write_clip
 
 KILLS = 3
 
@@ -189,23 +190,76 @@ def test_an_extraction_that_is_killed_leaves_no_half_face_set(demo_clips: Path, 
     assert len(list(output.glob("*.jpg"))) == 15
 
 
-@pytest.mark.parametrize("verb", ["extract", "convert"])
-@pytest.mark.parametrize("delay", [0.0, 0.7])
-def test_ctrl_c_ends_at_once_in_one_sentence_and_cleans_up(
-    model: Path, demo_clips: Path, tmp_path: Path, verb: str, delay: float
+@pytest.mark.parametrize("verb", ["extract", "convert", "swap"])
+@pytest.mark.parametrize(
+    ("number", "delay"), [(signal.SIGINT, 0.0), (signal.SIGINT, 0.7), (signal.SIGTERM, 0.3), (signal.SIGHUP, 0.5)]
+)
+def test_a_signal_ends_at_once_in_one_sentence_and_cleans_up(
+    model: Path, demo_clips: Path, tmp_path: Path, verb: str, number: signal.Signals, delay: float
 ) -> None:
     clip, home = demo_clips / "person_b.mp4", tmp_path / "new"
     arguments: dict[str, list[str | Path]] = {
         "extract": ["extract", clip, "-o", home / "set"],
         "convert": ["convert", model, clip, "-o", home / "out.mp4", "--to", "a", "--encoder-preset", "veryslow"],
+        "swap": ["swap", clip, clip, "-o", home / "out.mp4", *SYNTHETIC],  # which has trained nothing yet
     }
     process = subprocess.Popen(command(*arguments[verb]), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not (home.is_dir() and left_behind(home)):  # work has begun
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)
     time.sleep(delay)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert said.strip() == "clearswap: stopped; nothing half-written was left behind."
     assert left_behind(tmp_path) == []
+
+
+def test_a_signal_that_is_ignored_stays_so(demo_clips: Path, tmp_path: Path) -> None:
+    """As `nohup` does with SIGHUP."""
+    output, partial = tmp_path / "set", tmp_path / ".set.partial"
+    arguments = command("extract", demo_clips / "person_a.mp4", "-o", output, "--every", "5")
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    while not any(partial.glob("*.jpg")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(120) == 0
+    assert left_behind(tmp_path)[0] == "set"
+
+
+CALLER = """
+import signal, sys, threading
+from clearswap.cli.main import main
+
+def act(*_): ...
+
+signal.signal(signal.SIGHUP, act)
+arguments, ended = sys.argv[1:], []
+
+def call():
+    try:
+        main(arguments)
+    except SystemExit as end:
+        ended.append(end.code)
+
+call()
+thread = threading.Thread(target=call)
+thread.start()
+thread.join()
+handlers = [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)]
+assert handlers == [act, signal.SIG_DFL, signal.default_int_handler], handlers
+assert ended == [2, 2], ended
+"""
+
+
+def test_a_program_keeps_its_handlers_and_may_call_from_a_thread(faces_small_a: Path, tmp_path: Path) -> None:
+    """Training takes signals in its own way; here it is refused, because nobody has said who is shown."""
+    shutil.copytree(faces_small_a, tmp_path / "set")
+    (tmp_path / "set" / "consent.toml").unlink()
+    arguments = ["train", tmp_path / "set", faces_small_a, "-o", tmp_path / "model"]
+    done = subprocess.run([sys.executable, "-c", CALLER, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    assert done.stderr.count("clearswap: Nobody has said yet who") == 2

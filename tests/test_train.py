@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -249,11 +250,12 @@ def test_all_presets_are_offered_by_name() -> None:
 class Terminal:
     """A `clearswap` process that believes it sits at a terminal."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, line: list[str] | None = None) -> None:
+        """Run `clearswap` with these arguments, or the command line `line`."""
         self.master, inner = pty.openpty()
         self.seen = ""
         self.process = subprocess.Popen(
-            command(*arguments),
+            line or command(*arguments),
             stdin=inner,
             stdout=inner,
             stderr=inner,
@@ -278,8 +280,8 @@ class Terminal:
         return code
 
 
-@pytest.mark.parametrize("how", ["q", "Q", "SIGINT"])
-def test_a_key_or_ctrl_c_saves_and_ends_well(
+@pytest.mark.parametrize("how", ["q", "Q", "SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_key_or_a_signal_saves_and_ends_well(
     faces_small_a: Path, faces_small_b: Path, tmp_path: Path, how: str
 ) -> None:
     model = tmp_path / "model"
@@ -297,8 +299,11 @@ def test_a_key_or_ctrl_c_saves_and_ends_well(
     terminal = Terminal(*arguments)
     terminal.read_until(lambda: "iteration " in terminal.seen)  # the first losses stand there
     assert "iteration " in terminal.seen, terminal.seen
-    if how == "SIGINT":
-        terminal.process.send_signal(signal.SIGINT)
+    if how.startswith("SIG"):
+        terminal.process.send_signal(getattr(signal, how))
+        if how == "SIGHUP":  # the system sends one, and the shell another
+            time.sleep(0.1)
+            terminal.process.send_signal(signal.SIGHUP)
     else:
         os.write(terminal.master, how.encode())
     assert terminal.code() == 0, terminal.seen
@@ -317,8 +322,22 @@ def test_p_pauses_and_goes_on(faces_small_a: Path, faces_small_b: Path, tmp_path
     assert terminal.code() == 0, terminal.seen
 
 
-def test_a_second_ctrl_c_ends_at_once_with_the_last_saved_model(
-    faces_small_a: Path, faces_small_b: Path, tmp_path: Path
+def test_a_terminal_that_is_closed_saves_and_ends(faces_small_a: Path, faces_small_b: Path, tmp_path: Path) -> None:
+    """Then nothing can be printed or read any more, either."""
+    script = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
+    arguments = command("train", faces_small_a, faces_small_b, "-o", tmp_path, "--batch", "2", "--save-every", "100000")
+    terminal = Terminal(line=[sys.executable, "-c", script, *arguments])
+    terminal.read_until(lambda: "iteration " in terminal.seen)
+    os.close(terminal.master)
+    assert terminal.process.wait(60) in (0, 128 + signal.SIGHUP)
+    assert iterations(tmp_path) >= 1
+
+
+@pytest.mark.parametrize(("number", "between"), [("SIGINT", 0.2), ("SIGTERM", 0.2), ("SIGHUP", 1.2)])
+def test_a_second_signal_ends_at_once_with_the_last_saved_model(
+    faces_small_a: Path, faces_small_b: Path, tmp_path: Path, number: str, between: float
 ) -> None:
     model = tmp_path / "model"
     process = subprocess.Popen(
@@ -331,10 +350,10 @@ def test_a_second_ctrl_c_ends_at_once_with_the_last_saved_model(
         assert process.poll() is None
         time.sleep(0.02)
     for _ in range(2):  # while the poses are drawn: Python sees both
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
+        process.send_signal(getattr(signal, number))
+        time.sleep(between)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 128 + getattr(signal, number)
     assert said.strip() == "clearswap: stopped; nothing half-written was left behind."
     assert iterations(model) == 0
 

@@ -56,8 +56,12 @@ class CheckResult:
     trouble: str = ""
 
     def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
         """The file's name, the verdict, and what else is known, a fact a line."""
-        return "\n  ".join([str(self.file), self.verdict, *self._facts()])
+        return [str(self.file), *(f"  {fact}" for fact in (self.verdict, *self._facts()))]
 
     @property
     def marked(self) -> bool:

@@ -41,6 +41,7 @@ from clearswap.media.files import (
     atomic_file,
     can_be_clear,
     encode_picture,
+    fresh,
     is_picture,
     left_out,
     locked,
@@ -287,7 +288,7 @@ def _convert_file(
             boxes=faces.box,
         )
         second_pass = SecondPass(faces, roles, cast.swappers, settings.smoothing, stamp)
-        unsigned = work / f"unsigned{output.suffix}"
+        unsigned = fresh(work / f"unsigned{output.suffix}")
         try:
             if plan is None:
                 result = _encode_picture(info, unsigned, second_pass, result, settings)
@@ -347,7 +348,7 @@ def _copy(video: Path, signed: Path) -> None:
     """Copy a file in which nobody is replaced, with its own credentials: nothing in it is generated."""
     shutil.copyfile(video, signed)
     if credentials.has_sidecar(video) and sidecar_of(video).is_file():
-        shutil.copyfile(sidecar_of(video), sidecar_of(signed))
+        shutil.copyfile(sidecar_of(video), fresh(sidecar_of(signed)))
 
 
 @contextmanager

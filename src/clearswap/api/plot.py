@@ -24,7 +24,12 @@ class PlotResult:
     animation: Path
 
     def __str__(self) -> str:
-        return f"{self.losses}\n{self.animation}"
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """The names of both."""
+        return [str(self.losses), str(self.animation)]
 
 
 def plot(model: Path | str, output: Path | str | None = None) -> PlotResult:

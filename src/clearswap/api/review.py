@@ -48,8 +48,13 @@ class ReviewResult:
     notes: list[str]
 
     def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """How much each set holds, and what could be better."""
         facts = [f"{f.folder}: {f.faces} faces, {f.unlike} unlike poses and mouths" for f in (self.a, self.b)]
-        return "\n".join([*facts, *(self.notes or ["Nothing to mend was found."])])
+        return [*facts, *(self.notes or ["Nothing to mend was found."])]
 
     @property
     def persons(self) -> dict[str, NDArray[np.float32]]:

@@ -153,9 +153,14 @@ class DemoResult:
     seconds: float
 
     def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """How much was swapped, and where each file lies."""
         files = {"video": self.video, "contact sheet": self.sheet, "losses": self.losses, "training": self.animation}
         lines = [f"{name:14} {path}" for name, path in files.items()]
-        return "\n".join([str(self.converted), *lines, f"{self.seconds:.0f} seconds in all"])
+        return [str(self.converted), *lines, f"{self.seconds:.0f} seconds in all"]
 
 
 def demo(

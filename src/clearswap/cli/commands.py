@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rich.console import Console
 from rich.prompt import Prompt
 from rich.table import Table
 
 import clearswap
 from clearswap.cli.controls import has_display, keys_pressed, preview_window
 from clearswap.cli.progress_bar import progress_bar
+from clearswap.cli.terminal import Terminal, visible
 from clearswap.errors import OptionError
 from clearswap.progress import Progress
 
@@ -37,7 +37,7 @@ class Call:
 
     verb: Callable[..., Any]
     arguments: dict[str, Any]
-    console: Console = field(default_factory=Console)
+    console: Terminal = field(default_factory=Terminal)
     bars: bool = True
 
     @contextmanager
@@ -49,12 +49,14 @@ class Call:
         taken = inspect.signature(self.verb).parameters
         callbacks: dict[str, Callable[..., Any]] = {}
         with ExitStack() as opened:
+            keys = None
             if "stop" in taken:
-                keys = opened.enter_context(keys_pressed(other_keys))
+                keys = opened.enter_context(keys_pressed(other_keys, can_save=self.verb.__name__ == "train"))
                 callbacks |= {"stop": keys.stop, "pause": keys.paused}
             if "on_progress" in taken:
                 bars = progress_bar(self.console) if self.bars else nullcontext(self._note)
-                callbacks["on_progress"] = opened.enter_context(bars)
+                on_progress = opened.enter_context(bars)
+                callbacks["on_progress"] = keys.follow(on_progress) if keys is not None else on_progress
             yield partial(self.verb, **self.arguments, **callbacks)
 
     def __call__(self) -> Any:
@@ -67,13 +69,14 @@ class Call:
             self.say(progress.note)
 
     def say(self, text: object) -> None:
-        """Print a line as it is."""
-        self.console.print(str(text), markup=False, highlight=False, soft_wrap=True)
+        """Print a text as one line."""
+        self.console.say(text)
 
 
-def print_result(call: Call) -> None:
-    """Run the verb and print what it returns."""
-    call.say(call())
+def print_lines(call: Call) -> None:
+    """Run the verb and print the lines of what it returns."""
+    for line in call().lines:
+        call.say(line)
 
 
 def print_output(call: Call) -> None:
@@ -121,7 +124,8 @@ def demo(call: Call) -> None:
     """Do everything, and print how good it is and where it lies."""
     done = call()
     _print_evaluation(call, done.evaluation)
-    call.say(done)
+    for line in done.lines:
+        call.say(line)
 
 
 def convert(
@@ -176,7 +180,7 @@ def _print_evaluation(call: Call, done: EvaluateResult) -> None:
 
     table = Table("", "better", title="How good is this swap?")
     for name in done.lines:
-        table.add_column(name, justify="right", style="bold" if name == RESULT else "")
+        table.add_column(visible(name), justify="right", style="bold" if name == RESULT else "")
     for metric in done.metrics:
         title = f"{metric.title}, {metric.unit}" if metric.unit else metric.title
         values = [
@@ -215,7 +219,7 @@ def _ask_basis(call: Call, side: str, shown: Path, faces: Path) -> None:
     """
     from clearswap.disclosure.consent import MEANINGS, read_consent
 
-    at_terminal = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
+    at_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     given = call.arguments.get(f"basis_{side}") is not None
     if given or not at_terminal or not alone or not shown.exists() or read_consent(faces) is not None:
@@ -233,21 +237,24 @@ def _ask_basis(call: Call, side: str, shown: Path, faces: Path) -> None:
     call.say(f"It is kept in {faces / 'consent.toml'}, where you can add a name or a note.")
 
 
-def check(call: Call, *, json: Annotated[bool, "Print JSON for machines."] = False) -> None:
-    """Check files; leaves with the code of the worst."""
+def check(call: Call, *, json: Annotated[bool, "Print JSON for machines."] = False) -> int:
+    """Check files; returns the exit code of the worst."""
     from clearswap.api.check import UNREADABLE, worst
 
-    call.console, call.bars = Console(stderr=True), sys.stderr.isatty()  # no progress among the results
+    results, troubles = call.console, Terminal(stderr=True)
+    call.console, call.bars = troubles, troubles.is_terminal  # no progress among the results
     checked: list[CheckResult] = call()
     if json:
-        entries = [one.to_json() for one in checked]
-        sys.stdout.write(json_format.dumps(entries, indent=1, ensure_ascii=False) + "\n")
-    else:
-        for one in checked:
-            call.console = Console(stderr=one.code == UNREADABLE)
-            call.say(f"clearswap: {one.trouble}" if one.code == UNREADABLE else one)
-    if code := worst(checked):
-        sys.exit(code)
+        text = json_format.dumps([one.to_json() for one in checked], indent=1)  # in ASCII, which steers no terminal
+        results.out(text.replace("\x7f", "\\u007f"), highlight=False)
+        return worst(checked)
+    for one in checked:
+        if one.code == UNREADABLE:
+            troubles.say(f"clearswap: {one.trouble}")
+        else:
+            for line in one.lines:
+                results.say(line)
+    return worst(checked)
 
 
 def install(call: Call) -> None:

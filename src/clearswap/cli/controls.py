@@ -1,36 +1,76 @@
-"""What steers a running training: keys at the terminal, and a window that shows the preview.
+"""What steers a running verb: signals, keys at the terminal, and a window that shows a training's preview.
 
-Q and Ctrl-C ask it to save and end, P to pause and to go on. The window is a process of its own, because it wants to be
-looked after many times a second, and a step of training may take longer. Keys pressed in it count, too; closing it
-closes the window only.
+Q and Ctrl-C ask a training to save and end, P to pause and to go on. SIGTERM and SIGHUP do what Ctrl-C does. The window
+is a process of its own, because it wants to be looked after many times a second, and a step of training may take
+longer. Keys pressed in it count, too; closing it closes the window only.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from clearswap.progress import OnProgress, Progress
+
 _LOOK = 200  # milliseconds between two looks at the picture's file
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_TOGETHER = 1.0  # seconds in which a hang-up after another signal says nothing new
+
+
+@contextmanager
+def on_signals(act: Callable[[int], None]) -> Generator[None]:
+    """Call `act` with the number of each signal that asks to end, as long as the block lasts.
+
+    One that is ignored (by `nohup`) stays so. In a thread nothing changes: only the main thread may take signals.
+    """
+    latest = -math.inf
+
+    def take(number: int, _: FrameType | None) -> None:
+        nonlocal latest
+        before, latest = latest, time.monotonic()
+        # the system and the shell each send one when a terminal closes, and systemd one right after SIGTERM
+        if signal.Signals(number).name != "SIGHUP" or latest - before > _TOGETHER:
+            act(number)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _SIGNALS if in_main}
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    try:
+        for number in before:
+            signal.signal(number, take)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_at_once(number: int) -> None:
+    """End whatever runs, as Ctrl-C does, for the signal of this number."""
+    raise KeyboardInterrupt(number)
 
 
 class Keys:
-    """What was asked for since the start. `pressed` returns the keys pressed since it was last called."""
+    """What was asked for since the start. `pressed` returns the keys pressed since it was last called; `can_save`: the
+    verb is a training, and not one that begins with other work.
+    """
 
-    def __init__(self, pressed: Callable[[], str]) -> None:
-        self._pressed = pressed
+    def __init__(self, pressed: Callable[[], str], *, can_save: bool) -> None:
+        self._pressed, self._can_save = pressed, can_save
         self._asked_to_stop = False
         self._paused = False
 
     def stop(self) -> bool:
-        """Whether Q was pressed or Ctrl-C arrived."""
+        """Whether Q was pressed or a signal arrived."""
         self._read()
         return self._asked_to_stop
 
@@ -39,10 +79,19 @@ class Keys:
         self._read()
         return self._paused
 
-    def on_interrupt(self, _: int, __: FrameType | None) -> None:
-        """Take Ctrl-C for Q; a second one ends at once."""
-        if self._asked_to_stop:
-            raise KeyboardInterrupt
+    def follow(self, on_progress: OnProgress) -> OnProgress:
+        """An `on_progress` that looks at what is being done, too: only a training has something to save."""
+
+        def followed(progress: Progress) -> None:
+            self._can_save = progress.stage in ("train", "review")
+            on_progress(progress)
+
+        return followed
+
+    def on_signal(self, number: int) -> None:
+        """Take the first one for Q in a training; another one, or one elsewhere, ends at once."""
+        if self._asked_to_stop or not self._can_save:
+            end_at_once(number)
         self._asked_to_stop = True
 
     def _read(self) -> None:
@@ -52,15 +101,15 @@ class Keys:
 
 
 @contextmanager
-def keys_pressed(elsewhere: Callable[[], str] = str) -> Generator[Keys]:
-    """Listen for keys and Ctrl-C as long as the block lasts; `elsewhere` returns keys pressed in another place."""
+def keys_pressed(elsewhere: Callable[[], str] = str, *, can_save: bool = True) -> Generator[Keys]:
+    """Listen for keys and signals as long as the block lasts; `elsewhere` returns keys pressed in another place.
+
+    `can_save`: see `Keys`.
+    """
     with _terminal_keys() as pressed:
-        keys = Keys(lambda: pressed() + elsewhere())
-        before = signal.signal(signal.SIGINT, keys.on_interrupt)
-        try:
+        keys = Keys(lambda: pressed() + elsewhere(), can_save=can_save)
+        with on_signals(keys.on_signal):
             yield keys
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -79,11 +128,18 @@ def _terminal_keys() -> Generator[Callable[[], str]]:
 
         file = sys.stdin.fileno()
         settings = termios.tcgetattr(file)
+
+        def read() -> str:
+            with suppress(OSError):  # the terminal was closed
+                return os.read(file, 16).decode(errors="ignore") if select.select([file], [], [], 0)[0] else ""
+            return ""
+
         try:
             tty.setcbreak(file)  # keys arrive at once and are not echoed; Ctrl-C still works
-            yield lambda: os.read(file, 16).decode(errors="ignore") if select.select([file], [], [], 0)[0] else ""
+            yield read
         finally:
-            termios.tcsetattr(file, termios.TCSADRAIN, settings)
+            with suppress(termios.error):
+                termios.tcsetattr(file, termios.TCSADRAIN, settings)
 
 
 def has_display(environment: Mapping[str, str] = os.environ) -> bool:

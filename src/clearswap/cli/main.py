@@ -7,13 +7,14 @@ is imported; the first lines of the others are read from their source.
 from __future__ import annotations
 
 import ast
+import errno
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
-from io import TextIOWrapper
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -21,13 +22,14 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 from docstring_parser import DocstringStyle
 from docstring_parser import parse as parse_docstring
-from rich.console import Console
 from rich.text import Text
 
 import clearswap
 from clearswap.cli import commands
 from clearswap.cli.commands import CALLBACKS, Call
-from clearswap.errors import ClearswapError
+from clearswap.cli.controls import end_at_once, on_signals
+from clearswap.cli.terminal import Terminal, open_streams, visible
+from clearswap.errors import ClearswapError, OptionError
 
 _HELP = """Swap one person's face for another's in pictures and video, for footage of people who agreed.
 
@@ -50,14 +52,15 @@ class Command:
         verb: The function behind it, as "module:name" in this package.
         shown: The options that its help shows; `--help-all` shows the rest.
         examples: What stands below the options, in Markdown.
-        run: What calls the verb and prints the result. Its own keyword parameters become options, too.
+        run: What calls the verb, prints the result, and returns the exit code (None: 0). Its own keyword parameters
+            become options, too.
         output: The parameter that is given as `--output` or `-o`.
     """
 
     verb: str
     shown: str = ""
     examples: str = ""
-    run: Callable[..., None] = commands.print_result
+    run: Callable[..., int | None] = commands.print_lines
     output: str = "output"
 
 
@@ -99,7 +102,7 @@ COMMANDS: Mapping[str, Command] = {
         "api.swap:swap",
         "output basis_a basis_b minutes iterations preset until_flat faces like label label_text work",
         "    clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4 --basis-a agreed --basis-b me --minutes 20\n\n"
-        "Q or Ctrl-C ends the training early and converts with what was learned.",
+        "Q or Ctrl-C ends the training early and converts with what was learned. Ctrl-C in the other steps ends all.",
         commands.swap,
     ),
     "evaluate": Command(
@@ -132,33 +135,62 @@ COMMANDS: Mapping[str, Command] = {
 _ARGUMENTS = Group.create_ordered("Arguments")
 _OPTIONS = Group.create_ordered("Options")
 _NAMES = {"init_from": "--from"}  # `from` cannot be the name of a parameter in Python
+_GONE = {errno.EPIPE: 13, errno.EIO: 1}  # SIGPIPE, SIGHUP: of what the system would end a program whose reader is gone
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. Leaves with 2 and one sentence for what the user can mend, 130 when interrupted."""
+    """Run one command. Leaves with 2 and one sentence for what the user can mend.
+
+    Ended by a signal it leaves with 128 and the signal's number (130 for Ctrl-C); with 141, and silently, where whoever
+    read its output went away.
+    """
     # How long OpenMP's helper threads spin before they sleep when there is no work; set before torch is imported. As
     # long as it likes: beside another busy program on 2 cores, training ran 16 times slower. Not at all: 169 faces/s
     # instead of 246 on an idle machine. This many turns: 250, and no slower than not at all beside others.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of tags that it does not know in pictures
-    for stream in (sys.stdout, sys.stderr):  # names of files may be no text that can be printed
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    errors = Console(stderr=True, soft_wrap=True)
+    open_streams()
+    output, errors = Terminal(), Terminal(stderr=True)
+    errors.soft_wrap = True  # a sentence is one line
     try:
-        if (parsed := _parse(sys.argv[1:] if arguments is None else arguments, errors)) is not None:
-            run, call, own = parsed
-            run(call, **own)
+        with on_signals(end_at_once):
+            code = _run(sys.argv[1:] if arguments is None else arguments, output, errors)
+        if output.trouble is not None:
+            code = _unprinted(output.trouble)
     except ClearswapError as error:
-        errors.print(f"clearswap: {error}", markup=False, highlight=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("clearswap: stopped; nothing half-written was left behind.")
-        sys.exit(130)
+        errors.say(f"clearswap: {error}")
+        code = 2
+    except KeyboardInterrupt as end:
+        errors.say("clearswap: stopped; nothing half-written was left behind.")
+        code = 128 + (end.args[0] if end.args else signal.SIGINT)
+    if code:
+        sys.exit(code)
 
 
-def _parse(arguments: Sequence[str], errors: Console) -> tuple[Callable[..., None], Call, dict[str, Any]] | None:
+def _run(arguments: Sequence[str], output: Terminal, errors: Terminal) -> int:
+    """Run what a command line asks for; returns the exit code."""
+    if unnamed := [argument for argument in arguments if "\0" in argument]:
+        raise OptionError(f"{unnamed[0]} holds a zero byte, which no name can; leave it out.")
+    if (parsed := _parse(arguments, output, errors)) is None:
+        return 0
+    run, call, own = parsed
+    return run(call, **own) or 0
+
+
+def _unprinted(trouble: OSError) -> int:
+    """The exit code where the output could not be printed. Raises `OutputError` where somebody may want to know why."""
+    from clearswap.media.files import output_errors
+
+    if trouble.errno in _GONE:
+        return 128 + _GONE[trouble.errno]
+    with output_errors(Path("Standard output")):
+        raise trouble
+
+
+def _parse(
+    arguments: Sequence[str], output: Terminal, errors: Terminal
+) -> tuple[Callable[..., int | None], Call, dict[str, Any]] | None:
     """What a command line asks for: what runs it, the verb's call, and what the first takes apart from that.
 
     None where it asked for help or the version, which are printed.
@@ -166,7 +198,8 @@ def _parse(arguments: Sequence[str], errors: Console) -> tuple[Callable[..., Non
     everything = "--help-all" in arguments
     arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
     name = next((argument for argument in arguments if not argument.startswith("-")), "")
-    called, bound, _ = make_app([name], everything=everything).parse_args(arguments, error_console=errors)
+    app = make_app([name], everything=everything)
+    called, bound, _ = app.parse_args(arguments, console=output, error_console=errors)
     if called.__name__ != name:  # help or version
         called(*bound.args, **bound.kwargs)
         return None
@@ -176,7 +209,7 @@ def _parse(arguments: Sequence[str], errors: Console) -> tuple[Callable[..., Non
         given.setdefault("minutes", None)  # the minutes that a verb trains by itself are no second limit
     verb = _load(command.verb)
     own = {key: given.pop(key) for key in _own_parameters(command) if key in given}
-    return command.run, Call(verb, _with_configs(verb, given)), own
+    return command.run, Call(verb, _with_configs(verb, given), output), own
 
 
 def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = True) -> App:
@@ -200,7 +233,7 @@ def _said(error: CycloptsError) -> Text:
     """What is wrong with a command line, in a sentence."""
     given = error.token.keyword or error.token.value if isinstance(error, UnknownOptionError) else ""
     hint = f" To name the file {given}, write ./{given} or put -- before it." if given and Path(given).exists() else ""
-    return Text(f"clearswap: {error}{hint}")
+    return Text(visible(f"clearswap: {error}{hint}"))
 
 
 def _add(app: App, name: str, *, called: bool, everything: bool) -> None:

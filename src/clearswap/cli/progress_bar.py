@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
+from clearswap.cli.terminal import visible
 from clearswap.progress import OnProgress, Progress
 
 
@@ -38,10 +40,11 @@ def progress_bar(console: Console, *, interval: float = 30.0) -> Generator[OnPro
 
         def on_progress(progress: Progress) -> None:
             if progress.note:
-                console.print(progress.note, markup=False, highlight=False)
+                console.print(Text(visible(progress.note)))
                 return
             if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, count="", values="")
+                stage = visible(progress.stage)
+                tasks[progress.stage] = bars.add_task(stage, total=progress.total, count="", values="")
             bars.update(
                 tasks[progress.stage],
                 completed=progress.done,
@@ -84,7 +87,7 @@ class _Lines:
         self._print(f"{progress.stage}: {_count(progress)}  {_values(progress)}".rstrip())
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(visible(text)), soft_wrap=True)
 
 
 def _count(progress: Progress) -> str:

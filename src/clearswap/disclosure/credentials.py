@@ -34,7 +34,7 @@ from filelock import FileLock
 from clearswap.checks import check_fields
 from clearswap.disclosure.consent import consent_of, public
 from clearswap.errors import OptionError, OutputError
-from clearswap.media.files import atomic_file, encode_picture, output_errors
+from clearswap.media.files import atomic_file, clear, encode_picture, fresh, output_errors
 from clearswap.training import checkpoint
 from clearswap.training.checkpoint import SavedModel
 
@@ -354,6 +354,7 @@ def signed_file(output: Path) -> Generator[Path]:
     """Like `atomic_file`, for a file that `sign` writes: its sidecar, if there is one, appears just before it."""
     with atomic_file(output) as partial:
         sidecar = sidecar_of(partial)
+        clear(sidecar)
         try:
             yield partial
             if sidecar.exists():
@@ -397,7 +398,7 @@ def sign(unsigned: Path, signed: Path, original: Path, signer: Signer, statement
                 manifest = builder.sign(signing, kind, source, target)
             if kind == OTHER:
                 with output_errors(signed):
-                    sidecar_of(signed).write_bytes(manifest)
+                    fresh(sidecar_of(signed)).write_bytes(manifest)
     except c2pa.C2paError as error:
         raise OutputError(f"{signed} could not be signed ({error}); check the disk's free space.") from error
 
@@ -407,7 +408,7 @@ def write_picture(output: Path, data: bytes, original: Path, signer: Signer, sta
     with signed_file(output) as signed:
         unsigned = signed.with_name(f"{signed.stem}-unsigned{signed.suffix}")
         try:
-            unsigned.write_bytes(data)
+            fresh(unsigned).write_bytes(data)
             sign(unsigned, signed, original, signer, statement)
         finally:
             unsigned.unlink(missing_ok=True)

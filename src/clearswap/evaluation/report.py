@@ -90,7 +90,7 @@ def write_report(path: Path, page: ReportPage, *, worst: int) -> None:
         worst=[(_caption(page, shown, position), _faces(page, shown, position)) for position in positions],
     )
     with atomic_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # a name may be no text
 
 
 def worst_frames(page: ReportPage, count: int) -> list[int]:

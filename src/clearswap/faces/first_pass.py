@@ -32,7 +32,7 @@ from clearswap.faces.tracker import (
     follow,
     make_tracker,
 )
-from clearswap.media.files import atomic_file, output_errors, read_picture
+from clearswap.media.files import atomic_file, fresh, output_errors, read_picture
 from clearswap.media.shown import VideoFrame
 from clearswap.progress import OnProgress, Progress
 
@@ -213,7 +213,8 @@ class FacesWriter:
         self.kept = _read_kept(folder, self._kind)
         self._frames, self._count = self.kept.frames, self.kept.faces
         for path, size in self._files().items():
-            path.touch()
+            if path.is_symlink() or not path.is_file():
+                fresh(path)
             os.truncate(path, size * self._count)
         self.tracks = set[int](np.fromfile(folder / _ARRAYS, self._kind)["track"].tolist())
 

@@ -33,6 +33,7 @@ from clearswap.media.video import TimeRange, VideoInfo, probe, read_frames
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
     errno.EDQUOT: "your disk quota is used up; free some space or choose another place",
+    errno.EFBIG: "no file may become that large here; raise that limit (ulimit -f) or choose another disk",
     errno.EACCES: "you may not write there; choose another place",
     errno.EPERM: "you may not write there; choose another place",
     errno.EROFS: "that disk is read-only; choose another place",
@@ -43,6 +44,7 @@ _REASONS = {
     errno.ENAMETOOLONG: "that name is too long; choose a shorter one",
     errno.EIO: "the disk reported an error; choose another place",
 }
+_NOT_THE_DISK = {errno.EBADF, errno.EFAULT, errno.EPIPE}  # mistakes in a program, and what `on_progress` may meet
 
 
 @contextmanager
@@ -51,9 +53,24 @@ def output_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REASONS:
+        if error.errno is None or error.errno not in errno.errorcode or error.errno in _NOT_THE_DISK:
             raise
-        raise OutputError(f"{path} cannot be written: {_REASONS[error.errno]}.") from error
+        reason = _REASONS.get(error.errno, f"the system says: {error.strerror}; mend that or choose another place")
+        raise OutputError(f"{path} cannot be written: {reason}.") from error
+
+
+def clear(path: Path) -> None:
+    """Remove a file, a folder with all in it, or a link, but not what that leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def fresh(path: Path) -> Path:
+    """Make an empty file in place of whatever has that name, and return its path: nothing is written through a link."""
+    clear(path)
+    path.touch(exist_ok=False)
+    return path
 
 
 def hidden(path: Path, ending: str) -> Path:
@@ -79,6 +96,8 @@ def locked(path: Path, *, inside: bool = False) -> Generator[None]:
     """
     with output_errors(path):
         place = path.resolve() / ".lock" if inside else hidden(path, ".lock")
+        if place.is_symlink():
+            raise OutputError(f"{place} is a link; the lock of {path} belongs there: delete the link.")
         made = [folder for folder in place.parents if not folder.exists()]
         lock = FileLock(place, blocking=False, is_singleton=True)  # a thread that has it may take it again
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -120,8 +139,7 @@ def atomic_file(path: Path) -> Generator[Path]:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
         try:
-            partial.touch()  # a place that cannot be written is found out before the work, not after
-            yield partial
+            yield fresh(partial)  # a place that cannot be written is found out before the work, not after
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -141,7 +159,7 @@ def atomic_folder(path: Path) -> Generator[Path]:
             raise OutputError(f"{path} is a file; choose another place for the folder.")
         if path.is_dir() and any(path.iterdir()):
             raise OutputError(f"{path} is not empty; delete it or choose another place.")
-        shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
+        clear(partial)  # left by a run that was killed
         partial.mkdir(parents=True)
         try:
             yield partial
@@ -413,27 +431,8 @@ def about_source(source: Path) -> VideoInfo:
     """What a video is; a picture is a video of one frame. Raises `InputError`."""
     if not is_picture(source):
         return probe(source)
-    width, height = picture_size(source)
-    second = Fraction(1)
-    return VideoInfo(
-        source,
-        track=0,
-        width=width,
-        height=height,
-        stored=(width, height),
-        pixel_aspect=second,
-        rate=second,
-        time_base=second,
-        zero=0,
-        frames=1,
-        joins=(),
-        notes=(),
-        pix_fmt="rgb24",
-        colorspace=0,
-        color_range=0,
-        color_primaries=0,
-        color_trc=0,
-    )
+    size, one = picture_size(source), Fraction(1)
+    return VideoInfo(source, 0, *size, size, pixel_aspect=one, rate=one, time_base=one, zero=0, frames=1)
 
 
 def read_source(

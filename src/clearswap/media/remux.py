@@ -20,6 +20,7 @@ from av.container import OutputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.stream import Disposition
 
+from clearswap.media.files import fresh
 from clearswap.media.video import Steady, address, open_video
 
 _TRIED = 50  # packets of a track with which a way is tried
@@ -96,7 +97,7 @@ def _code_of(stream: Any) -> str:
 def _works(source: Path, track: int, way: type[_Copied], trial: Path) -> bool:
     """Whether the first packets of a track get into a file of a kind in a certain way."""
     try:
-        with open_video(source) as container, av.open(address(trial), "w") as out:
+        with open_video(source) as container, av.open(address(fresh(trial)), "w") as out:
             stream = container.streams[track]
             if way is _Copied and not _fits(stream, out):
                 return False

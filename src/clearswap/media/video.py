@@ -73,13 +73,13 @@ class VideoInfo:
     time_base: Fraction
     zero: int
     frames: int
-    joins: tuple[Fraction, ...]
-    notes: tuple[str, ...]
-    pix_fmt: str
-    colorspace: int
-    color_range: int
-    color_primaries: int
-    color_trc: int
+    joins: tuple[Fraction, ...] = ()
+    notes: tuple[str, ...] = ()
+    pix_fmt: str = "rgb24"
+    colorspace: int = 0
+    color_range: int = 0
+    color_primaries: int = 0
+    color_trc: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from msgspec import Meta
 
 from clearswap.checks import check_fields, decode
 from clearswap.errors import InputError, OptionError, OutputError
-from clearswap.media.files import atomic_file, hidden, output_errors
+from clearswap.media.files import atomic_file, clear, hidden, output_errors
 from clearswap.media.remux import Plan, Remuxer, name_like
 from clearswap.media.shown import VideoFrame, as_stored
 from clearswap.media.video import TimeRange, VideoInfo, address, open_video
@@ -182,7 +182,7 @@ def try_container(output: Path, info: VideoInfo, config: EncodeConfig, plan: Pla
     Raises `OutputError` where its kind of file does not take them.
     """
     trial = folder / "trial"
-    shutil.rmtree(trial, ignore_errors=True)  # left by a run that was killed
+    clear(trial)  # left by a run that was killed
     trial.mkdir()
     try:
         black = np.zeros((info.height, info.width, 3), np.uint8)
@@ -224,11 +224,11 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
     """
     known = json.loads(json.dumps(about, default=str))
     note = folder / _ABOUT
-    going_on = resume and _read(note) == known
+    going_on = resume and not folder.is_symlink() and _read(note) == known
     stays = False
     try:
         if not going_on:
-            shutil.rmtree(folder, ignore_errors=True)
+            clear(folder)
             folder.mkdir(parents=True)
             with atomic_file(note) as partial:
                 partial.write_text(json.dumps(known))
@@ -279,7 +279,7 @@ class Segments:
         """Write the frames that follow the finished segments."""
         partial = self._folder / "unfinished.mp4"
         while (first := next(frames, None)) is not None:
-            partial.unlink(missing_ok=True)
+            clear(partial)
             with output_errors(partial), av.open(address(partial), "w") as out:
                 track = PictureTrack(out, self._info, self._config, first.pts)
                 for frame in chain([first], islice(frames, self.length - 1)):

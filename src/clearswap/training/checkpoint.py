@@ -37,7 +37,7 @@ from clearswap.checks import decode
 from clearswap.core.modern import build, to_device
 from clearswap.core.network import Counters, ModelConfig, Side, SwapNet
 from clearswap.errors import ModelError, OptionError
-from clearswap.media.files import atomic_file, output_errors, partial_of
+from clearswap.media.files import atomic_file, clear, fresh, output_errors, partial_of
 
 if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
     from clearswap.core.train_step import TrainingState
@@ -359,11 +359,11 @@ def keep_snapshot(folder: Path, name: int | str) -> None:
     with output_errors(place):
         place.parent.mkdir(exist_ok=True)
         partial = partial_of(place)
-        partial.unlink(missing_ok=True)
+        clear(partial)
         try:
             os.link(folder / FILE, partial)
         except OSError:  # a file system without links
-            shutil.copyfile(folder / FILE, partial)
+            shutil.copyfile(folder / FILE, fresh(partial))
         partial.replace(place)
         partial.unlink(missing_ok=True)  # renaming a file over itself does nothing
         numbered = [_snapshot(folder, number) for number in snapshots(folder)]
