@@ -190,6 +190,8 @@ def worst(checked: Sequence[CheckResult]) -> int:
 
 
 def _check_file(file: Path, roots: str) -> CheckResult:
+    if not file.is_file():  # a pipe, on which one would wait
+        return CheckResult(file, Provenance("none"), trouble=f"{file} is no file; save what comes from it as one.")
     try:
         credentials = credentials_reader.read(file, roots)
     except OSError as error:
