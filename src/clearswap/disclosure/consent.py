@@ -20,7 +20,6 @@ from typing import Any, Literal, TypeAlias
 from clearswap.errors import FacesetError, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.media.files import atomic_file
-from clearswap.training import checkpoint
 
 FILE = "consent.toml"
 OLD_FILE = "subject.toml"  # its name before version 0.2, when the basis was called `footing`
@@ -165,6 +164,8 @@ def model_consent(folder: Path) -> dict[str, Consent]:
 
     Raises `ModelError`.
     """
+    from clearswap.training import checkpoint  # it imports torch, which face sets and `check` do without
+
     try:
         return {side: _parse(fields) for side, fields in checkpoint.stored_consent(folder).items()}
     except (ValueError, TypeError, AttributeError) as error:
