@@ -17,7 +17,7 @@ from clearswap.disclosure.mark import read as read_mark
 from clearswap.errors import InputError, OptionError
 from clearswap.media.files import is_picture, left_out, list_inputs, read_picture
 from clearswap.media.video import read_spread
-from clearswap.progress import OnProgress, Progress, silent
+from clearswap.progress import OnProgress, Progress, paths_of, silent
 
 FRAMES = 32  # of a video, in which the mark is looked for
 KNOWN, NOTHING, UNREADABLE, DOUBTFUL = 0, 1, 2, 3
@@ -152,7 +152,7 @@ def _told_swap(swap: Mapping[str, Any]) -> Iterator[str]:
         yield from _told_swap(other)
 
 
-def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> list[CheckResult]:
+def check(files: Sequence[Path | str] | Path | str, *, on_progress: OnProgress = silent) -> list[CheckResult]:
     """Say how pictures and videos were made, by any tool's Content Credentials and by Clearswap's mark.
 
     Nothing is written, and nothing is fetched from the network. A file that cannot be read does not end the rest.
@@ -165,14 +165,15 @@ def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> l
         A result for each file; its `trouble` says why one could not be read.
 
     Raises:
-        OptionError: There is nothing to look at.
+        OptionError: There is nothing to look at, or something that is no path.
     """
-    if not files:
+    paths = paths_of(files)
+    if not paths:
         raise OptionError("There is nothing to check; give pictures, videos, or folders of either.")
     roots, checked = known_roots(), list[CheckResult]()
-    if note := left_out([Path(given) for given in files]):
+    if note := left_out(paths):
         on_progress(Progress("check", note=note))
-    for given in map(Path, files):
+    for given in paths:
         try:
             sources = list_inputs([given])
         except InputError as error:

@@ -30,7 +30,7 @@ from clearswap.media.files import (
 )
 from clearswap.media.pipeline import ahead, map_ahead
 from clearswap.media.shown import VideoFrame
-from clearswap.progress import OnProgress, Progress, silent
+from clearswap.progress import OnProgress, Progress, paths_of, silent
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ExtractResult:
 
 
 def extract(
-    inputs: Sequence[Path | str],
+    inputs: Sequence[Path | str] | Path | str,
     output: Path | str,
     *,
     config: ExtractConfig = ExtractConfig(),
@@ -90,6 +90,7 @@ def extract(
 
     Raises:
         InputError: An input cannot be read, or none of them shows a face.
+        OptionError: An input is no path.
         OutputError: `output` exists, or cannot be written.
         FaceModelsMissing: The face models are not installed.
     """
@@ -97,7 +98,7 @@ def extract(
     def tell(note: str) -> None:
         on_progress(Progress("extract", note=note))
 
-    given = [Path(one) for one in inputs]
+    given = paths_of(inputs)
     sources = list_inputs(given)
     about = [about_source(source) for source in sources]
     for note in (left_out(given), *(note for info in about for note in info.notes)):
