@@ -112,15 +112,20 @@ class CheckResult:
             yield f"mark         not looked for: {self.trouble}"
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as JSON values. The mark's bits are four hexadecimal digits, as in the credentials."""
+        """The verdict as JSON values that can be passed on: they name files, not where these lie.
+
+        The mark's bits are four hexadecimal digits, as in the credentials.
+        """
         found = self.mark
         mark = None if found is None else {"marked": found.marked, "bits": None, "confidence": found.confidence}
         if mark and found and found.marked:
             mark |= {"bits": f"{found.bits:04x}", "mirrored": found.mirrored}
         sidecar = self.credentials.sidecar
-        credentials = asdict(self.credentials) | {"sidecar": None if sidecar is None else str(sidecar)}
-        words = {"file": str(self.file), "code": self.code, "verdict": self.verdict, "trouble": self.trouble}
-        return words | {"credentials": credentials, "mark": mark}
+        credentials = asdict(self.credentials) | {"sidecar": None if sidecar is None else sidecar.name}
+        words = {"file": str(self.file), "verdict": self.verdict, "trouble": self.trouble}
+        name = self.file.name or str(self.file)  # "." has none
+        words = {key: text.replace(str(self.file), name) for key, text in words.items()}
+        return words | {"code": self.code, "credentials": credentials, "mark": mark}
 
 
 def _told_credentials(credentials: Provenance) -> Iterator[str]:

@@ -133,9 +133,8 @@ def _names(sources: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """How the pictures of each source begin, and what the index calls it: no two alike, and short enough to add to."""
     stems, names = set[str](), set[str]()
     for source in sources:
-        stem, name, path = (os.fsencode(part).decode("utf-8", "replace") for part in (source.stem, source.name, source))
-        yield free_name(stem.encode()[:200].decode("utf-8", "ignore"), "", stems), path if name in names else name
-        names.add(name)
+        stem, name = (os.fsencode(part).decode("utf-8", "replace") for part in (source.stem, source.name))
+        yield free_name(stem.encode()[:200].decode("utf-8", "ignore"), "", stems), free_name(name, "", names)
 
 
 def _cut_out(
