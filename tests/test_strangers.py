@@ -28,7 +28,7 @@ from clearswap.disclosure import credentials, credentials_reader, mark
 from clearswap.disclosure.credentials import OFFLINE, Signer, Statement, load_signer, make_pair
 from clearswap.disclosure.credentials_reader import Provenance, sidecar_of
 from clearswap.media.files import encode_picture
-from makers import Ran, save_picture, scene, write_clip
+from makers import Ran, pictures_of, save_picture, scene, write_clip
 
 Cli = Callable[..., Ran]
 Manifest = Mapping[str, Any]
@@ -377,3 +377,28 @@ def test_a_large_file_takes_little_memory(tmp_path: Path) -> None:
     states, peak = subprocess.run(code, capture_output=True, text=True, check=True).stdout.splitlines()
     assert states == "none broken"
     assert int(peak) < 250
+
+
+NAMES = ["png.jpg", "png.gif", "png.c2pa", "none", "two\nlines.png", "100% %s %n.png", "n" * 251 + ".png"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_nothing_to_c2pa(tmp_path: Path, stranger: Signer, cli: Cli, name: str) -> None:
+    """Suffixes of other kinds, ends of lines, and 255 bytes, which leave no room for a sidecar's name."""
+    signed = made_by(stranger, tmp_path / name)
+    assert cli("check", signed).code == 0
+    output = tmp_path / "out" / (name if name.endswith(".png") else "out.png")
+    credentials.write_picture(output, encode_picture(scene(0, 64, 48), ".png"), signed, load_signer(), SAID)
+    said = credentials_reader.read(output)
+    assert (said.state, [one.state for one in said.parents]) == ("valid", ["valid"])
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def test_a_picture_of_the_longest_name_is_converted(tmp_path: Path, model: Path, demo_clips: Path, cli: Cli) -> None:
+    face = save_picture(tmp_path / ("ü" * 125 + "\n.png"), pictures_of(demo_clips / "person_b.mp4")[0])
+    done = cli("convert", model, face, "-o", tmp_path / ("o%" * 125 + "\n.jpg"), "--to", "a", "--faces", "largest")
+    assert done.code == 0, done
+    assert cli("check", tmp_path / ("o%" * 125 + "\n.jpg")).code == 0
+    film = tmp_path / ("o" * 251 + ".mkv")  # found out before any work
+    with pytest.raises(clearswap.OutputError, match="that name is too long; choose a shorter one"):
+        credentials.require_signable(film)
