@@ -387,6 +387,10 @@ def test_names_are_nothing_to_c2pa(tmp_path: Path, stranger: Signer, cli: Cli, n
     """Suffixes of other kinds, ends of lines, and 255 bytes, which leave no room for a sidecar's name."""
     signed = made_by(stranger, tmp_path / name)
     assert cli("check", signed).code == 0
+    (tmp_path / "unsigned").mkdir()
+    unsigned = tmp_path / "unsigned" / name
+    unsigned.write_bytes(encode_picture(scene(0, 64, 48), ".png"))
+    assert cli("check", unsigned).code == 1
     output = tmp_path / "out" / (name if name.endswith(".png") else "out.png")
     credentials.write_picture(output, encode_picture(scene(0, 64, 48), ".png"), signed, load_signer(), SAID)
     said = credentials_reader.read(output)
