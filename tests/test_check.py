@@ -269,6 +269,12 @@ def test_json_says_the_same(marked: Path, plain: Path, tmp_path: Path, cli: Cli)
     assert two["credentials"]["state"] == "none"
     assert (two["mark"]["marked"], two["mark"]["bits"]) == (False, None)
     assert "does not exist" in three["trouble"]
+    assert [one["file"] for one in (one, two, three)] == ["out.mp4", "plain.mp4", "gone.mp4"]
+    film = sign(write_clip(tmp_path / "clip.mkv", 12), tmp_path / "out.mkv")
+    (tmp_path / "nothing").mkdir()
+    more = cli("check", "--json", film, tmp_path / "nothing")
+    assert json.loads(more.out)[0]["credentials"]["sidecar"] == "out.c2pa"
+    assert str(tmp_path) not in ran.out + more.out  # it can be passed on
 
 
 def test_what_others_wrote_under_our_label_does_no_harm(plain: Path, tmp_path: Path, cli: Cli) -> None:
@@ -350,3 +356,21 @@ def test_a_picture_keeps_its_mark(footage: Footage, tmp_path: Path, cli: Cli) ->
     frame: Picture = pictures_of(footage("single_face.mp4"))[0]
     laid = mark.lay(frame, mark.pattern(BITS, *frame.shape[:2]))
     assert "0x3fa2" in words(cli("check", save_picture(tmp_path / "face.png", laid)))
+
+
+def test_one_file_needs_no_list(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text is one file, not one for each of its letters, of which "." would be the whole folder."""
+    monkeypatch.chdir(tmp_path)
+    for given in ("plain.mp4", plain, Path("plain.mp4"), [plain], (str(plain),), iter([plain])):
+        (checked,) = clearswap.check(given)  # pyright: ignore[reportArgumentType]
+        assert checked.to_json()["file"] == "plain.mp4"
+        assert (checked.file.name, checked.code) == ("plain.mp4", 1)
+    odd: list[Any] = [b"plain.mp4", [b"plain.mp4"], 5, None, [None], [["plain.mp4"]]]
+    for given in odd:
+        with pytest.raises(clearswap.OptionError, match=r"names no file; give a path, or a list of paths\.$"):
+            clearswap.check(given)
+        with pytest.raises(clearswap.OptionError, match="names no file"):
+            clearswap.extract(given, tmp_path / "faces")
+    for given in ("plain.mp4", plain):  # which shows no face
+        with pytest.raises(clearswap.InputError, match=r"No face was found in .*plain\.mp4 \(12 frames\)"):
+            clearswap.extract(given, tmp_path / "faces")

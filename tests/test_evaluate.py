@@ -390,6 +390,9 @@ def test_the_files_hold_the_same_figures_and_need_nothing_else(kind: str, reques
         assert metric.title in page
     assert all(name in page for name in done.lines)
     assert set(left_behind(done.json.parent)) == {"evaluation.json", "report.html"}
+    assert not any("/" in name for name in data["clips"].values())  # both can be passed on: names, not where they lie
+    assert all(name in page for name in data["clips"].values())
+    assert str(done.json.parents[1]) not in done.json.read_text() + page
 
 
 def test_the_command_says_the_same(

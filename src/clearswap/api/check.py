@@ -17,7 +17,7 @@ from clearswap.disclosure.mark import read as read_mark
 from clearswap.errors import InputError, OptionError
 from clearswap.media.files import is_picture, left_out, list_inputs, read_picture
 from clearswap.media.video import read_spread
-from clearswap.progress import OnProgress, Progress, silent
+from clearswap.progress import OnProgress, Progress, paths_of, silent
 
 FRAMES = 32  # of a video, in which the mark is looked for
 KNOWN, NOTHING, UNREADABLE, DOUBTFUL = 0, 1, 2, 3
@@ -116,15 +116,20 @@ class CheckResult:
             yield f"mark         not looked for: {self.trouble}"
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as JSON values. The mark's bits are four hexadecimal digits, as in the credentials."""
+        """The verdict as JSON values that can be passed on: they name files, not where these lie.
+
+        The mark's bits are four hexadecimal digits, as in the credentials.
+        """
         found = self.mark
         mark = None if found is None else {"marked": found.marked, "bits": None, "confidence": found.confidence}
         if mark and found and found.marked:
             mark |= {"bits": f"{found.bits:04x}", "mirrored": found.mirrored}
         sidecar = self.credentials.sidecar
-        credentials = asdict(self.credentials) | {"sidecar": None if sidecar is None else str(sidecar)}
-        words = {"file": str(self.file), "code": self.code, "verdict": self.verdict, "trouble": self.trouble}
-        return words | {"credentials": credentials, "mark": mark}
+        credentials = asdict(self.credentials) | {"sidecar": None if sidecar is None else sidecar.name}
+        words = {"file": str(self.file), "verdict": self.verdict, "trouble": self.trouble}
+        name = self.file.name or str(self.file)  # "." has none
+        words = {key: text.replace(str(self.file), name) for key, text in words.items()}
+        return words | {"code": self.code, "credentials": credentials, "mark": mark}
 
 
 def _told_credentials(credentials: Provenance) -> Iterator[str]:
@@ -156,7 +161,7 @@ def _told_swap(swap: Mapping[str, Any]) -> Iterator[str]:
         yield from _told_swap(other)
 
 
-def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> list[CheckResult]:
+def check(files: Sequence[Path | str] | Path | str, *, on_progress: OnProgress = silent) -> list[CheckResult]:
     """Say how pictures and videos were made, by any tool's Content Credentials and by Clearswap's mark.
 
     Nothing is written, and nothing is fetched from the network. A file that cannot be read does not end the rest.
@@ -169,14 +174,15 @@ def check(files: Sequence[Path | str], *, on_progress: OnProgress = silent) -> l
         A result for each file; its `trouble` says why one could not be read.
 
     Raises:
-        OptionError: There is nothing to look at.
+        OptionError: There is nothing to look at, or something that is no path.
     """
-    if not files:
+    paths = paths_of(files)
+    if not paths:
         raise OptionError("There is nothing to check; give pictures, videos, or folders of either.")
     roots, checked = known_roots(), list[CheckResult]()
-    if note := left_out([Path(given) for given in files]):
+    if note := left_out(paths):
         on_progress(Progress("check", note=note))
-    for given in map(Path, files):
+    for given in paths:
         try:
             sources = list_inputs([given])
         except InputError as error:
@@ -194,6 +200,8 @@ def worst(checked: Sequence[CheckResult]) -> int:
 
 
 def _check_file(file: Path, roots: str) -> CheckResult:
+    if not file.is_file():  # a pipe, on which one would wait
+        return CheckResult(file, Provenance("none"), trouble=f"{file} is no file; save what comes from it as one.")
     try:
         credentials = credentials_reader.read(file, roots)
     except OSError as error:

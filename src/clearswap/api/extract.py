@@ -32,7 +32,7 @@ from clearswap.media.files import (
 )
 from clearswap.media.pipeline import ahead, map_ahead
 from clearswap.media.shown import VideoFrame
-from clearswap.progress import OnProgress, Progress, silent
+from clearswap.progress import OnProgress, Progress, paths_of, silent
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ExtractResult:
 
 
 def extract(
-    inputs: Sequence[Path | str],
+    inputs: Sequence[Path | str] | Path | str,
     output: Path | str,
     *,
     config: ExtractConfig = ExtractConfig(),
@@ -89,6 +89,7 @@ def extract(
 
     Raises:
         InputError: An input cannot be read, or none of them shows a face.
+        OptionError: An input is no path.
         OutputError: `output` exists, or cannot be written.
         FaceModelsMissing: The face models are not installed.
     """
@@ -96,7 +97,7 @@ def extract(
     def tell(note: str) -> None:
         on_progress(Progress("extract", note=note))
 
-    given = [Path(one) for one in inputs]
+    given = paths_of(inputs)
     sources = list_inputs(given)
     about = [about_source(source) for source in sources]
     for note in (left_out(given), *(note for info in about for note in info.notes)):
@@ -131,9 +132,8 @@ def _names(sources: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """How the pictures of each source begin, and what the index calls it: no two alike, and short enough to add to."""
     stems, names = set[str](), set[str]()
     for source in sources:
-        stem, name, path = (os.fsencode(part).decode("utf-8", "replace") for part in (source.stem, source.name, source))
-        yield free_name(stem.encode()[:200].decode("utf-8", "ignore"), "", stems), path if name in names else name
-        names.add(name)
+        stem, name = (os.fsencode(part).decode("utf-8", "replace") for part in (source.stem, source.name))
+        yield free_name(stem.encode()[:200].decode("utf-8", "ignore"), "", stems), free_name(name, "", names)
 
 
 def _cut_out(

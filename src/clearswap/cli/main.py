@@ -326,10 +326,11 @@ def _parameter(option: _Option, command: Command, *, show: bool) -> inspect.Para
 
 
 def _plain(hint: Any) -> Any:
-    """A type as the command line takes it: a path where a verb takes a path or its text, a list for a sequence."""
+    """A type as the command line takes it: a path where a verb takes a path or its text, a list where several."""
     parts = get_args(hint)
-    if get_origin(hint) is Sequence:
-        return list[_plain(parts[0])]
+    for several in (hint, *parts):
+        if get_origin(several) is Sequence:
+            return list[_plain(get_args(several)[0])]
     if Path in parts:
         return Path | None if NoneType in parts else Path
     return hint

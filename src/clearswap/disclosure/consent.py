@@ -15,13 +15,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from clearswap.errors import FacesetError, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.media.files import atomic_file
-from clearswap.training import checkpoint
-from clearswap.training.checkpoint import SavedModel
+
+if TYPE_CHECKING:
+    from clearswap.training.checkpoint import SavedModel
 
 FILE = "consent.toml"
 OLD_FILE = "subject.toml"  # its name before version 0.2, when the basis was called `footing`
@@ -166,6 +167,8 @@ def model_consent(folder: Path) -> dict[str, Consent]:
 
     Raises `ModelError`.
     """
+    from clearswap.training import checkpoint  # it imports torch, which face sets and `check` do without
+
     return consent_of(checkpoint.open_model(folder))
 
 

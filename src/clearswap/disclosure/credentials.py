@@ -9,16 +9,18 @@ byte shows. A kind of file that cannot carry credentials gets them in a `.c2pa` 
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import io
 import json
 import os
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import c2pa
 import numpy as np
@@ -35,12 +37,14 @@ from clearswap.checks import check_fields
 from clearswap.disclosure.consent import consent_of, public
 from clearswap.errors import OptionError, OutputError
 from clearswap.media.files import atomic_file, clear, encode_picture, fresh, output_errors
-from clearswap.training import checkpoint
-from clearswap.training.checkpoint import SavedModel
+
+if TYPE_CHECKING:
+    from clearswap.training.checkpoint import SavedModel
 
 # What C2PA's library may fetch: nothing, neither manifests, nor states of certificates, nor what a file names (did:web)
+# about people. Who they say they are (CAWG) is not read: unverified, it would make sound credentials look unsound.
 OFFLINE: dict[str, Any] = {
-    "core": {"allowed_network_hosts": list[str]()},
+    "core": {"allowed_network_hosts": list[str](), "decode_identity_assertions": False},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
 }
 SWAP = "org.clearswap.swap"  # the label of what Clearswap says of its own
@@ -135,9 +139,10 @@ def load_signer(config: SignConfig = SignConfig(), *, folder: Path | None = None
 def known_roots(folder: Path | None = None) -> str:
     """The roots (PEM) of all that was signed on this machine, as far as they can be read; makes nothing."""
     try:
-        return ((folder or signer_folder()) / "root.pem").read_text(errors="replace")
+        text = ((folder or signer_folder()) / "root.pem").read_text(errors="replace")
     except OSError:
         return ""
+    return "".join(re.findall(r"-----BEGIN CERTIFICATE-----[\w+/=\s]*-----END CERTIFICATE-----\n?", text, re.ASCII))
 
 
 def _make_in_time(place: Path) -> None:
@@ -172,17 +177,9 @@ def _certificate(
 ) -> x509.Certificate:
     """A certificate for `key`, signed by the root; it is the root's own where both keys are one."""
     is_root, now = key is root_key, dt.datetime.now(dt.UTC)
-    usage = x509.KeyUsage(
-        digital_signature=not is_root,
-        key_cert_sign=is_root,
-        crl_sign=is_root,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
+    never = dict.fromkeys((*others, "decipher_only"), False)
+    usage = x509.KeyUsage(digital_signature=not is_root, key_cert_sign=is_root, crl_sign=is_root, **never)
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
     builder = (
         x509.CertificateBuilder(_name("root"), _name("root" if is_root else "signer"), key.public_key())
@@ -272,6 +269,7 @@ _MEMORY = {
 _BUFFER = 1 << 18  # c2pa copies 8 kB at a time; with this much it took 0.6 s of CPU for 225 MB, 0.8 without
 _EMBED = (".mp4", ".m4v", ".mov", ".avi", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif")
 _SIDECAR = (".mkv", ".webm")
+_LARGEST = 64 << 20  # bytes of a sidecar
 
 
 @dataclass(frozen=True)
@@ -307,6 +305,8 @@ def statement_of(models: Sequence[SavedModel], *, names: bool = False) -> Statem
 
     The persons' names are left out unless `names` is set. Raises `ModelError`.
     """
+    from clearswap.training import checkpoint  # it imports torch, which takes `check` 300 MB
+
     shown = [{side: public(one, name=names) for side, one in consent_of(model).items()} for model in models]
     prints = [model.fingerprint() for model in models]
     also = tuple({"model": model, "consent": consent} for model, consent in zip(prints[1:], shown[1:], strict=True))
@@ -316,6 +316,18 @@ def statement_of(models: Sequence[SavedModel], *, names: bool = False) -> Statem
 def sidecar_of(path: Path) -> Path:
     """The file for the credentials of a file that cannot carry any: where C2PA's own tools look, too."""
     return path.with_suffix(".c2pa")
+
+
+def read_sidecar(path: Path) -> bytes | None:
+    """The credentials that lie next to a file, None where there are none. Raises `OSError` for what cannot be read."""
+    sidecar = sidecar_of(path)
+    try:
+        there = sidecar.is_file()  # no folder, and no pipe on which one would wait
+    except OSError:  # a name that is longer than any can be
+        return None
+    if there and sidecar.stat().st_size > _LARGEST:
+        raise OSError(errno.EFBIG, "too large for credentials", str(sidecar))
+    return sidecar.read_bytes() if there else None
 
 
 def kind_of(path: Path) -> str:
@@ -340,7 +352,9 @@ def require_signable(output: Path) -> None:
         kinds = "a video as .mp4, .mov or .mkv, a picture as .png or .jpg"
         raise OutputError(f"{output} cannot carry Content Credentials, which every output must have; write {kinds}.")
     sidecar = sidecar_of(output)
-    if has_sidecar(output) and sidecar.exists() and not output.exists():
+    with output_errors(output):  # a name that leaves no room for the sidecar's
+        taken = has_sidecar(output) and sidecar.exists() and not output.exists()
+    if taken:
         raise OutputError(f"{sidecar} is there already and belongs to another file; choose another name for {output}.")
 
 
@@ -417,11 +431,11 @@ def write_picture(output: Path, data: bytes, original: Path, signer: Signer, sta
 def _add_original(builder: c2pa.Builder, original: Path, context: c2pa.Context) -> None:
     """Name the original as what the file was made from, with the credentials that lie inside it or next to it."""
     parent: dict[str, Any] = {"title": "original", "relationship": "parentOf"}
-    with suppress(OSError, c2pa.C2paError):
-        manifest = sidecar_of(original).read_bytes()
+    with suppress(OSError, c2pa.C2paError, ValueError, KeyError, RecursionError):  # a stranger may have written it
+        manifest = read_sidecar(original) or b""
         with original.open("rb") as stream, c2pa.Reader(kind_of(original), stream, manifest, context) as reader:
-            if reader.get_validation_state() != "Invalid":  # else it is about another file
-                report = json.loads(reader.json())
+            report = json.loads(reader.json())
+            if report["validation_state"] != "Invalid":  # else it is about another file
                 builder.add_resource("original", io.BytesIO(manifest))
                 parent |= {key: report[key] for key in ("active_manifest", "validation_results")}
                 parent["manifest_data"] = {"format": "application/c2pa", "identifier": "original"}

@@ -29,7 +29,7 @@ from clearswap.media.files import atomic_file, encode_picture
 class ReportPage:
     """What the report tells."""
 
-    clips: Mapping[str, str]  # the files
+    clips: Mapping[str, str]  # the files' names; where they lie is nobody's business
     samples: Samples
     lines: Mapping[str, ClipScores]  # of each clip in `samples`
     metrics: list[Metric]
