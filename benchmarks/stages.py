@@ -44,7 +44,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
     "convert": [
         ("set up", "faces.face_models", "Detector.__init__"),
         ("set up", "faces.face_models", "Landmarker.__init__"),
-        ("set up", "training.checkpoint", "load_network"),
+        ("set up", "training.checkpoint", "SavedModel.network"),
         ("check the file", "api.convert", "about_source"),
         ("try the tracks", "api.convert", "plan_tracks"),
         ("try the tracks", "api.convert", "try_container"),

@@ -64,7 +64,8 @@ def with_base() -> ModernNet:
 
 
 def test_what_the_base_sees_stays_and_what_draws_is_learned(based: Path) -> None:
-    config, net = checkpoint.load_network(based, used_device())
+    saved = checkpoint.open_model(based)
+    config, net = saved.config, saved.network(used_device())
     assert config.base
     fresh = with_base()
     seen = common_of(fresh)
@@ -82,7 +83,8 @@ def test_without_the_base_a_training_begins_with_nothing(
     faces_small_a: Path, faces_small_b: Path, tmp_path: Path
 ) -> None:
     clearswap.train(faces_small_a, faces_small_b, tmp_path, training=TrainConfig(iterations=1, batch=2, base=False))
-    config, net = checkpoint.load_network(tmp_path, used_device())
+    saved = checkpoint.open_model(tmp_path)
+    config, net = saved.config, saved.network(used_device())
     assert not config.base
     seen = common_of(with_base())
     assert not any(torch.equal(value, seen[name]) for name, value in common_of(net).items())
@@ -122,9 +124,10 @@ def test_a_model_that_begins_with_one_that_had_a_base_has_it_too(
     based: Path, faces_small_a: Path, faces_small_b: Path, tmp_path: Path
 ) -> None:
     clearswap.train(faces_small_a, faces_small_b, tmp_path, init_from=based, training=ONE)
-    config, net = checkpoint.load_network(tmp_path, used_device())
+    saved = checkpoint.open_model(tmp_path)
+    config, net = saved.config, saved.network(used_device())
     assert config.base
-    seen = common_of(checkpoint.load_network(based, used_device())[1])
+    seen = common_of(checkpoint.open_model(based).network(used_device()))
     assert all(torch.equal(value, seen[name]) for name, value in common_of(net).items())
 
 

@@ -74,7 +74,7 @@ def test_a_model_survives_being_killed_at_any_moment(faces_small_a: Path, faces_
         during_a_save += any(".partial" in name for name in left_behind(model))
         _, counters = checkpoint.read_about(model)
         assert counters.iteration > before
-        checkpoint.load_network(model, torch.device("cpu"))
+        checkpoint.open_model(model).network(torch.device("cpu"))
         before = counters.iteration
     print(f"{during_a_save} of {KILLS} kills came while a file was being written")
     done = clearswap.train(

@@ -8,7 +8,10 @@ lies in no range.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -57,6 +60,14 @@ def wanted(hint: Any) -> str:
 
 def _number(limit: float) -> str:
     return f"{int(limit):,}" if limit == int(limit) else f"{limit:g}"
+
+
+def paths_of(given: Sequence[Path | str] | Path | str) -> list[Path]:
+    """One file or several, as a list. Raises `OptionError` for what is neither a path nor a list of paths."""
+    try:
+        return [Path(one) for one in ([given] if isinstance(given, str | os.PathLike) else given)]
+    except TypeError as error:
+        raise OptionError(f"{str(given)[:80]} names no file; give a path, or a list of paths.") from error
 
 
 def decode(kind: type[Stored], text: bytes | str) -> Stored:

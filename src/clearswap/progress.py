@@ -1,13 +1,9 @@
-"""Between a verb and its caller: files as they are given to it, and where it is, as one callback and a small record."""
+"""How a verb tells its caller where it is: one callback, one small record."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from clearswap.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -32,11 +28,3 @@ OnProgress = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """The default on_progress: says nothing."""
-
-
-def paths_of(given: Sequence[Path | str] | Path | str) -> list[Path]:
-    """One file or several, as a list. Raises `OptionError` for what is neither a path nor a list of paths."""
-    try:
-        return [Path(one) for one in ([given] if isinstance(given, str | os.PathLike) else given)]
-    except TypeError as error:
-        raise OptionError(f"{str(given)[:80]} names no file; give a path, or a list of paths.") from error

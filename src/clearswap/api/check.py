@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clearswap.checks import paths_of
 from clearswap.core.align import Frame
 from clearswap.disclosure import credentials_reader
 from clearswap.disclosure.consent import MEANINGS
@@ -17,7 +18,7 @@ from clearswap.disclosure.mark import read as read_mark
 from clearswap.errors import InputError, OptionError
 from clearswap.media.files import is_picture, left_out, list_inputs, read_picture
 from clearswap.media.video import read_spread
-from clearswap.progress import OnProgress, Progress, paths_of, silent
+from clearswap.progress import OnProgress, Progress, silent
 
 FRAMES = 32  # of a video, in which the mark is looked for
 KNOWN, NOTHING, UNREADABLE, DOUBTFUL = 0, 1, 2, 3

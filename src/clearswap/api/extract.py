@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from msgspec import Meta
 
-from clearswap.checks import check_fields
+from clearswap.checks import check_fields, paths_of
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError
 from clearswap.faces.face_models import ExpressionReader
@@ -32,7 +32,7 @@ from clearswap.media.files import (
 )
 from clearswap.media.pipeline import ahead, map_ahead
 from clearswap.media.shown import VideoFrame
-from clearswap.progress import OnProgress, Progress, paths_of, silent
+from clearswap.progress import OnProgress, Progress, silent
 
 
 @dataclass(frozen=True)

@@ -339,12 +339,6 @@ def _misfit(path: Path) -> ModelError:
 # --- what converts ---------------------------------------------------------------------------------------
 
 
-def load_network(folder: Path, device: torch.device) -> tuple[ModelConfig, SwapNet]:
-    """The network that converts, without what only training needs. Raises `ModelError`."""
-    saved = open_model(folder)
-    return saved.config, saved.network(device)
-
-
 def mark_of(fingerprint: str) -> int:
     """The 16 bits by which the invisible mark in a picture says which model made it."""
     return int(fingerprint[:4], 16)
