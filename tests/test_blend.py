@@ -91,7 +91,7 @@ def test_an_empty_mask_has_an_empty_box() -> None:
 
 
 CONFIG = ModelConfig(
-    "test", "modern", size=SIZE, seen=SIZE, coverage=0.8, drop=0.0, only_face=False, learning_rate=1e-3, batch=2
+    "lite", "modern", size=SIZE, seen=SIZE, coverage=0.8, drop=0.0, only_face=False, learning_rate=1e-3, batch=2
 )
 
 

@@ -72,7 +72,7 @@ def test_json_is_json_on_every_terminal_and_steers_none(tmp_path: Path) -> None:
         done = run("check", "--json", picture, **ASCII)
         assert done.code == 1, done
         assert done.out.replace("\n", "").isprintable()
-        assert [os.fsencode(one["file"]) for one in json.loads(done.out)] == [os.fsencode(picture)]
+        assert [os.fsencode(one["file"]) for one in json.loads(done.out)] == [os.fsencode(picture.name)]
 
 
 def test_help_and_errors_are_printed_in_ascii(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ outcome = clearswap.evaluate("swapped.mp4", "video.mp4", "evaluation", truth="tr
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -111,7 +110,7 @@ def evaluate(
         lines = score(samples, on_progress=on_progress)
         metrics = [m for m in METRICS if m.key in lines[RESULT].scores]
         notes = _notes(samples)
-        names = {name: os.fsencode(path.name).decode("utf-8", "replace") for name, path in clips.items()}
+        names = {name: path.name for name, path in clips.items()}
         page = ReportPage(names, samples, lines, metrics, notes)
         write_json(home / "evaluation.json", page)
         write_report(home / "report.html", page, worst=config.worst)

@@ -60,16 +60,15 @@ class MarkConfig:
         rise: How much stronger for each level of detail in the picture.
     """
 
-    smooth: Annotated[float, Meta(ge=0.6, le=3.9)] = 0.8
-    busy: Annotated[float, Meta(ge=0.6, le=3.9)] = 2.0
-    rise: Annotated[float, Meta(ge=0, le=100)] = 0.6
+    smooth: float = 0.8
+    busy: float = 2.0
+    rise: Annotated[float, Meta(le=100)] = 0.6
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.smooth > self.busy:
+        if not 0.6 <= self.smooth <= self.busy <= 3.9 or self.rise < 0:
             raise OptionError(
-                f"A mark cannot be stronger where the picture is smooth ({self.smooth:g}) than where it is busy "
-                f"({self.busy:g}); give `busy` more."
+                f"A mark of {self.smooth:g} to {self.busy:g} levels cannot be read or can be seen; stay in 0.6 to 3.9."
             )
 
 
