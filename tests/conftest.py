@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 
 import clearswap
 from clearswap.cli.main import main
@@ -28,8 +29,12 @@ from clearswap.faces.selection import Embedding, average, embeddings
 from clearswap.training import checkpoint
 from makers import Ran
 
-# A shell starts what runs in the background with Ctrl-C ignored, and commands that tests start would inherit that.
+# A shell starts what runs in the background with Ctrl-C ignored, nohup with a hang-up ignored, and commands that tests
+# start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+settings.register_profile("clearswap")  # how long an example takes says how busy the machine is
+settings.load_profile("clearswap")
 
 
 Shared = Callable[[str, Callable[[Path], object]], Path]

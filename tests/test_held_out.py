@@ -57,7 +57,7 @@ def test_pictures_and_short_clips_count_as_one() -> None:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.floats(0.01, 0.5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_at_least_one_is_held_out_and_never_all(counts: list[int], share: float) -> None:
     faces = records(*((f"{i}.mp4", count) for i, count in enumerate(counts)))
     if len(faces) < 2:  # no training takes such a set
@@ -193,7 +193,7 @@ def wobble(seed: int, count: int, reach: float) -> np.ndarray:
 
 
 @given(NOISE, st.integers(420, 20_000), st.floats(0.2, 0.7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_error_that_still_falls_is_not_flat(seed: int, end: int, power: float) -> None:
     seconds = np.linspace(5, end, max(80, end // 60))
     errors = seconds**-power * wobble(seed, len(seconds), 0.01)
@@ -201,7 +201,7 @@ def test_an_error_that_still_falls_is_not_flat(seed: int, end: int, power: float
 
 
 @given(NOISE, st.integers(600, 20_000), st.floats(0.02, 0.2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_plateau_is_flat_for_a_third_of_the_training(seed: int, end: int, floor: float) -> None:
     seconds = np.linspace(5, end, max(80, end // 60))
     errors = (floor + np.exp(-seconds / end * 20)) * wobble(seed, len(seconds), 0.003)
@@ -209,7 +209,7 @@ def test_a_plateau_is_flat_for_a_third_of_the_training(seed: int, end: int, floo
 
 
 @given(NOISE, st.integers(600, 20_000), st.floats(0.1, 2.0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_error_that_rises_again_is_flat_too(seed: int, end: int, rise: float) -> None:
     """Learned by heart: what was held out is drawn ever worse."""
     seconds = np.linspace(5, end, max(80, end // 60))
@@ -219,7 +219,7 @@ def test_an_error_that_rises_again_is_flat_too(seed: int, end: int, rise: float)
 
 
 @given(st.integers(0, 200), st.integers(1, 120))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_young_training_is_never_flat(count: int, minute: int) -> None:
     seconds = np.linspace(0, minute, count).tolist()  # two minutes at most
     assert minutes_without_gain(seconds, [0.1] * count) is None

@@ -172,7 +172,7 @@ def test_saturated_frames_do_not_wrap_around(level: int) -> None:
     assert 0 < change.max() <= 4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 65535), st.integers(0, 9))
 def test_any_size_can_be_marked(height: int, width: int, bits: int, seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)

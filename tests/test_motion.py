@@ -29,7 +29,7 @@ def curves(seed: int, frames: int, reach: float = 5.0) -> Curves:
 
 
 @given(SEEDS, FRAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_clip_follows_itself_perfectly(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
     for one in agreement(truth, truth):
@@ -37,7 +37,7 @@ def test_a_clip_follows_itself_perfectly(seed: int, frames: int) -> None:
 
 
 @given(SEEDS, FRAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_still_picture_follows_nothing(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
     still = np.tile(truth[:1], (frames, 1))
@@ -47,7 +47,7 @@ def test_a_still_picture_follows_nothing(seed: int, frames: int) -> None:
 
 
 @given(SEEDS, FRAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_tenth_of_the_motion_is_a_fifth_followed(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
     for one in agreement(truth.mean(0) + 0.1 * (truth - truth.mean(0)), truth):
@@ -56,7 +56,7 @@ def test_a_tenth_of_the_motion_is_a_fifth_followed(seed: int, frames: int) -> No
 
 
 @given(SEEDS, FRAMES, st.floats(0.2, 5), st.floats(-20, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_correlation_knows_neither_gain_nor_offset(seed: int, frames: int, gain: float, offset: float) -> None:
     """And an offset alone, which is who a person is, costs nothing at all."""
     truth = curves(seed, frames)
@@ -69,7 +69,7 @@ def test_correlation_knows_neither_gain_nor_offset(seed: int, frames: int, gain:
 
 
 @given(SEEDS, FRAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_opposite_is_minus_one(seed: int, frames: int) -> None:
     truth = curves(seed, frames)
     for one in agreement(-truth, truth):
@@ -110,7 +110,7 @@ def test_landmark_error_leaves_out_who_it_is() -> None:
 
 
 @given(st.integers(1, 500), st.integers(3, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_frames_are_measured_in_runs_of_three_spread_over_the_clip(count: int, samples: int) -> None:
     chosen = chosen_frames(count, samples)
     assert chosen <= set(range(count))

@@ -38,14 +38,14 @@ def settled(made: list[int]) -> int:
     return before
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 60), st.integers(1, 10))
 def test_every_item_comes_in_order(count: int, depth: int) -> None:
     assert list(ahead(counting(count, []), depth)) == list(range(count))
     assert list(ahead(iter(range(count)), depth)) == list(range(count))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 60), st.integers(1, 4))
 def test_a_map_keeps_the_order_though_later_items_are_done_first(count: int, workers: int) -> None:
     def work(number: int) -> int:

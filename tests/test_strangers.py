@@ -231,7 +231,7 @@ def tell(report: Any) -> None:
     json.dumps(checked.to_json())
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(JSON | spoilt())
 @example(STORE)
 @example(with_all(None))
@@ -302,7 +302,7 @@ DAMAGES = st.lists(
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "c2pa"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damages=DAMAGES)
 def test_a_damaged_file_is_a_result(
     tmp_path: Path, signed_files: dict[str, Path], kind: str, damages: list[tuple[str, float, int]]

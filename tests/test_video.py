@@ -60,7 +60,7 @@ def test_count_rate_and_times_are_exact(tmp_path: Path, rate: Fraction, suffix: 
         assert end_of(tmp_path / "out.mp4") == end_of(source) == 31 / rate
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gaps=st.lists(st.integers(1, 3000), min_size=2, max_size=12))
 def test_uneven_frame_times_are_kept_to_the_tick(tmp_path: Path, gaps: list[int]) -> None:
     times = [sum(gaps[:index]) for index in range(len(gaps) + 1)]

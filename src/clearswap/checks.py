@@ -8,6 +8,7 @@ lies in no range.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import fields
@@ -38,7 +39,7 @@ def check_fields(config: DataclassInstance) -> None:
         value = getattr(config, field.name)
         try:
             msgspec.convert(value, hints[field.name])
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeError) as error:
             given = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:40]}..."
             name = field.name.replace("_", " ")
             raise OptionError(f"{given} is not possible for {name}; give {wanted(hints[field.name])}.") from error
@@ -68,6 +69,19 @@ def paths_of(given: Sequence[Path | str] | Path | str) -> list[Path]:
         return [Path(one) for one in ([given] if isinstance(given, str | os.PathLike) else given)]
     except TypeError as error:
         raise OptionError(f"{str(given)[:80]} names no file; give a path, or a list of paths.") from error
+
+
+def stored(path: Path, most: int = 10**8) -> bytes:
+    """What a file holds that lies where others may have put it. Raises `OSError` where it is none: reading a pipe or a
+    device would never end. Raises `ValueError` where it has more than `most` bytes.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"is larger than {most:,} bytes")
+    return data
 
 
 def decode(kind: type[Stored], text: bytes | str) -> Stored:

@@ -22,7 +22,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from clearswap.api.second_pass import SecondPass
-from clearswap.checks import decode
+from clearswap.checks import decode, stored
 from clearswap.core.align import SmoothConfig
 from clearswap.core.blend import MaskConfig
 from clearswap.core.detail import SIDE, Detailer
@@ -33,13 +33,14 @@ from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load
 from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
 from clearswap.errors import InputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
-from clearswap.faces.first_pass import FacesWriter, Finder, find_faces, make_finder, read_faces
+from clearswap.faces.first_pass import FacesWriter, Finder, far_enough, find_faces, make_finder, read_faces
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
 from clearswap.faces.tracker import Faces, TrackConfig
 from clearswap.media.files import (
     about_source,
     atomic_file,
     can_be_clear,
+    clear,
     encode_picture,
     fresh,
     is_picture,
@@ -262,7 +263,7 @@ def _convert_file(
     with (
         credentials.signed_file(output) as signed,
         _resume_advice(work, settings.on_progress),
-        workdir(work, run, resume=settings.resume),
+        workdir(work, run, resume=settings.resume, worth_keeping=far_enough),
     ):
         plan = None if is_picture(video) else plan_tracks(video, info.track, output, work)
         if plan is not None:
@@ -274,6 +275,7 @@ def _convert_file(
         result = _count_frames(faces, roles)
         if not result.swapped:
             if alone:
+                clear(work)  # nobody goes on from here
                 raise _nobody(video, result, person_distances(faces))
             _copy(video, signed)
             return result
@@ -316,7 +318,7 @@ def _first_pass(info: VideoInfo, work: Path, finder: Finder, settings: _Settings
     if faces is not None:
         settings.tell(f"going on with {info.path.name} where an earlier run was stopped")
         with suppress(OSError, ValueError):  # one that is damaged is looked for again
-            return faces, decode(_EarlierMark, earlier.read_bytes()).bits
+            return faces, decode(_EarlierMark, stored(earlier)).bits
         return faces, _find_mark(frames, total)
     writer = FacesWriter(work, persons)
     if done := writer.kept.frames:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clearswap.errors import ModelError
-from clearswap.media.files import atomic_file
+from clearswap.media.files import atomic_file, read_picture
 from clearswap.training.log import PREVIEWS, read_history
 
 
@@ -42,6 +42,7 @@ def plot(model: Path | str, output: Path | str | None = None) -> PlotResult:
         output: Folder for the two pictures; the model's own when left out.
 
     Raises:
+        InputError: A preview is damaged.
         ModelError: The model has no history of a training.
         OutputError: `output` cannot be written.
     """
@@ -77,7 +78,7 @@ def plot_losses(model: Path, output: Path) -> None:
 
 def animate_previews(model: Path, output: Path, *, seconds: float = 8.0) -> None:
     """Join the kept previews into a GIF that plays once through in about `seconds`, the last one longer."""
-    pictures = [Image.open(path) for path in sorted((model / PREVIEWS).glob("*.jpg"))]
+    pictures = [Image.fromarray(read_picture(path)) for path in sorted((model / PREVIEWS).glob("*.jpg"))]
     if not pictures:
         return
     each = max(40, round(1000 * seconds / len(pictures)))

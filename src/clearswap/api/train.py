@@ -29,6 +29,7 @@ from clearswap.progress import OnProgress, Progress, silent
 from clearswap.training import checkpoint, detail_writer, device, loop
 from clearswap.training.dataset import load_faces
 from clearswap.training.device import MemoryGuard, World
+from clearswap.training.log import PREVIEWS
 from clearswap.training.loop import Job, TrainConfig
 
 
@@ -102,7 +103,8 @@ def train(
     origin = Path(init_from) if init_from is not None else None
     with device.join_world() as world, locked(Path(model), inside=True) if world.leads else nullcontext():
         if world.leads:
-            clear_partials(Path(model))
+            for place in ("", checkpoint.SNAPSHOTS, PREVIEWS):
+                clear_partials(Path(model) / place)
         config = _choose_config(Path(model), origin, training, world)
         consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, world)
         on_progress = on_progress if world.leads else silent
@@ -206,6 +208,7 @@ def find_batch_size(job: Job, most: int) -> int:
         with MemoryGuard():
             _try_batch(job, batch)
             return batch
+        device.give_back_freed_memory()
         batch //= 2
     raise OptionError("Not even two faces of each person fit into memory; end other programs to free some.")
 

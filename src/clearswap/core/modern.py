@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -411,8 +412,20 @@ class ReconstructBoth(nn.Module):
         return [Drawn(self.net.decoder_a(latents[0])), Drawn(self.net.decoder_b(latents[1]))]
 
 
-def build(config: ModelConfig) -> SwapNet:
-    """The untrained network that `config` describes. Raises `OptionError` for a size that a modern one cannot have."""
+_DRAWING = Lock()  # torch draws first weights from one generator for all threads
+
+
+def build(config: ModelConfig, seed: int = 0) -> SwapNet:
+    """The untrained network that `config` describes, with weights by `seed`, also where another thread builds one.
+
+    Raises `OptionError` for a size that a modern one cannot have.
+    """
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return _build(config)
+
+
+def _build(config: ModelConfig) -> SwapNet:
     if config.network == "classic":
         return SwapNet(classic_encoder(), (classic_decoder(), classic_decoder()))
     sides = map_sides(config.seen)

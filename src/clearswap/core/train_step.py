@@ -64,8 +64,7 @@ class Batch:
 
 def start_training(model: ModelConfig, seed: int, device: torch.device) -> TrainingState:
     """Make a new network with its optimiser, before the first step."""
-    torch.manual_seed(seed)
-    net = to_device(build(model), device)
+    net = to_device(build(model, seed), device)
     average = copy.deepcopy(net).requires_grad_(False)
     pace = Pace(*torch.tensor([model.learning_rate, 1.0, 1.0], device=device))
     if model.network == "classic":

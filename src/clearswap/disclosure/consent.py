@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from clearswap.checks import stored
 from clearswap.errors import FacesetError, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.media.files import atomic_file
@@ -62,10 +63,10 @@ def read_consent(folder: Path) -> Consent | None:
     if not path.exists() and (folder / OLD_FILE).is_file():
         path = folder / OLD_FILE
     try:
-        return _parse(tomllib.loads(path.read_text("utf-8-sig")))  # Windows' editor may begin with a mark
+        return _parse(tomllib.loads(stored(path).decode("utf-8-sig")))  # Windows' editor may begin with a mark
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # the latter where brackets stand in brackets
         trouble = f"is not valid TOML ({str(error)[:1].lower()}{str(error)[1:]})"
     except UnicodeDecodeError:
         trouble = "is not a text in UTF-8"

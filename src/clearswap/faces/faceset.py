@@ -22,12 +22,12 @@ covers the face and white elsewhere. Training learns nothing from what is black,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TextIO
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -134,12 +134,13 @@ def read_index(folder: Path, *, at_least: int = 0) -> list[FaceRecord]:
     index = require_faceset(folder)
     records: list[FaceRecord] = []
     outdated = False
-    for number, line in enumerate(index.read_bytes().splitlines(), 1):
-        try:
-            records.append(_parse(line))
-        except ValueError as error:
-            raise FacesetError(f"{index} is damaged in line {number} ({error}); make the face set anew.") from error
-        outdated |= not len(records[-1].coefficients)
+    with index.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                records.append(_parse(line))
+            except ValueError as error:
+                raise FacesetError(f"{index} is damaged in line {number} ({error}); make the face set anew.") from error
+            outdated |= not len(records[-1].coefficients)
     records = [_as_large(folder, record) for record in _present(folder, records)]
     if len(records) < at_least:
         strange = unknown_pictures(folder, records)
@@ -268,9 +269,9 @@ class Occluders:
                 if "occluder" in file:
                     self._bits = np.asarray(file["occluder"], np.uint8)
                     self._shape = tuple(int(n) for n in file["mask_shape"])
-                    if len(self._shape) != 3 or 8 * self._bits.size < np.prod(self._shape):
+                    if len(self._shape) != 3 or min(self._shape) < 1 or 8 * self._bits.size < math.prod(self._shape):
                         raise ValueError("fewer pixels than it says")
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        except Exception as error:  # numpy, zipfile and zlib have errors of all kinds for what is damaged
             raise InputError(
                 f"{path} holds no labels that Clearswap can read; leave it out or make it anew."
             ) from error

@@ -17,13 +17,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.checks import Count, decode
+from clearswap.checks import Count, decode, stored
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
 from clearswap.faces.selection import Embedding, Role, SelectConfig, WhichFaces, chip
 from clearswap.faces.tracker import (
     LANDMARKS,
     NUMBERS,
+    PART,
     Face,
     Faces,
     TrackConfig,
@@ -212,15 +213,11 @@ class FacesWriter:
         self._folder, self._kind = folder, _kind(persons)
         self.kept = _read_kept(folder, self._kind)
         self._frames, self._count = self.kept.frames, self.kept.faces
-        for path, size in self._files().items():
+        for path, size in _files(folder, self._kind).items():
             if path.is_symlink() or not path.is_file():
                 fresh(path)
             os.truncate(path, size * self._count)
         self.tracks = set[int](np.fromfile(folder / _ARRAYS, self._kind)["track"].tolist())
-
-    def _files(self) -> dict[Path, int]:
-        """The files, and how many bytes they hold of each face."""
-        return {self._folder / LANDMARKS: 4 * NUMBERS, self._folder / _ARRAYS: self._kind.itemsize}
 
     def add(self, faces: Sequence[Face], looks: Mapping[int, Sequence[float]]) -> None:
         """Write the faces of the next frame; `looks`: by track, the distances to the persons looked for."""
@@ -230,7 +227,7 @@ class FacesWriter:
             row["looks"] = looks.get(face.track, np.nan)
         self.tracks |= {face.track for face in faces}
         landmarks = np.stack([face.landmarks for face in faces]).astype(np.float32) if faces else rows
-        for path, data in zip(self._files(), (landmarks, rows), strict=True):
+        for path, data in zip(_files(self._folder, self._kind), (landmarks, rows), strict=True):
             with output_errors(path), path.open("ab") as file:
                 file.write(data.tobytes())
         self._frames += 1
@@ -243,8 +240,9 @@ class FacesWriter:
 
     def close(self) -> Faces:
         """Say that these were all. Without it, `read_faces` finds none."""
-        self.keep(Kept(self._frames, self._frames, done=True))
-        return _read(self._folder, self._kind, self._frames)
+        kept = Kept(self._frames, self._frames, self._count, done=True)
+        self.keep(kept)
+        return _read(self._folder, self._kind, kept)
 
 
 def read_faces(folder: Path, persons: int) -> Faces | None:
@@ -252,7 +250,15 @@ def read_faces(folder: Path, persons: int) -> Faces | None:
     damaged.
     """
     kept = _read_kept(folder, _kind(persons))
-    return _read(folder, _kind(persons), kept.frames) if kept.done else None
+    return _read(folder, _kind(persons), kept) if kept.done else None
+
+
+def far_enough(folder: Path) -> bool:
+    """Whether a first pass in `folder`, finished or not, has come so far that it is worth going on from: 250 frames."""
+    try:
+        return decode(Kept, stored(folder / _KEPT)).frames >= PART
+    except (OSError, ValueError):
+        return False
 
 
 def _kind(persons: int) -> np.dtype[np.void]:
@@ -260,19 +266,27 @@ def _kind(persons: int) -> np.dtype[np.void]:
     return np.dtype([("frame", "<i8"), ("track", "<i8"), ("box", "<f4", 4), ("looks", "<f4", persons)])
 
 
-def _read(folder: Path, kind: np.dtype[np.void], frames: int) -> Faces:
-    rows = np.fromfile(folder / _ARRAYS, kind)
+def _files(folder: Path, kind: np.dtype[np.void]) -> dict[Path, int]:
+    """The two files with what was found, and how many bytes they hold of each face."""
+    return {folder / LANDMARKS: 4 * NUMBERS, folder / _ARRAYS: kind.itemsize}
+
+
+def _read(folder: Path, kind: np.dtype[np.void], kept: Kept) -> Faces:
+    rows = np.fromfile(folder / _ARRAYS, kind, kept.faces)
     names = ("frame", "track", "box", "looks")
-    return Faces(folder, frames, *(np.ascontiguousarray(rows[name]) for name in names))
+    return Faces(folder, kept.frames, *(np.ascontiguousarray(rows[name]) for name in names))
 
 
 def _read_kept(folder: Path, kind: np.dtype[np.void]) -> Kept:
     """How far an earlier run came in `folder`: nowhere, where anything that it left is not as it was written."""
     try:
-        kept = decode(Kept, (folder / _KEPT).read_bytes())
+        kept = decode(Kept, stored(folder / _KEPT))
+        for path, size in _files(folder, kind).items():  # of which may be more, but not less
+            if not path.is_file() or path.stat().st_size < size * kept.faces:
+                return Kept()
         rows = np.fromfile(folder / _ARRAYS, kind, kept.faces)
-        in_order = bool((np.diff(rows["frame"], prepend=0, append=kept.frames) >= 0).all())
-        whole = len(rows) == kept.faces and kept.start <= kept.frames and (kept.done or kept.tracker is not None)
+        in_order = bool((np.diff(rows["frame"], prepend=0, append=max(kept.frames - 1, 0)) >= 0).all())
+        whole = kept.start <= kept.frames and (kept.done or kept.tracker is not None)
         if not (whole and in_order and _are_places(rows["box"])):
             return Kept()
         for first in range(0, kept.faces, _SOME):

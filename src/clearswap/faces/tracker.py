@@ -122,6 +122,10 @@ class TrackerState:
     last: Annotated[list[_Number], Meta(max_length=3 * 16 * 16)]  # the frame before, for `SceneCuts`; of the first none
     lately: Annotated[list[_Number], Meta(max_length=_LATELY)]
 
+    def __post_init__(self) -> None:
+        if len(self.last) not in (0, 3 * 16 * 16):
+            raise ValueError("no frame of 16x16 pixels")
+
 
 def _stored(face: Face, lost: int = -1) -> StoredFace:
     centre, side, roll = face.roi

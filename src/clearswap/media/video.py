@@ -36,8 +36,13 @@ from clearswap.media.shown import (
     turn,
 )
 
+# kinds of files that hold a film themselves; FFmpeg knows others that are lists of files (concat, hls, dash, imf, sdp)
+_FORMATS = (
+    "apng,asf,av1,avi,dhav,dirac,dv,flv,gif,gxf,h261,h263,h264,hevc,ivf,live_flv,m4v,matroska,mjpeg,mov,mpeg,mpegts,"
+    "mpegvideo,mxf,nut,obu,ogg,rm,swf,vc1,vvc,wtv,yuv4mpegpipe"
+)
 # FFmpeg shall open no other address, and leave times as they are that begin again: `Steady` makes them go on
-_OPTIONS = {"protocol_whitelist": "file", "correct_ts_overflow": "0"}
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "correct_ts_overflow": "0"}
 _UNSEEN = Disposition.attached_pic | Disposition.timed_thumbnails  # tracks that are no film
 _RATES = Fraction(1, 1000), Fraction(1000)  # frames a second; a file that says others does not know
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -28,7 +28,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from msgspec import Meta
 
-from clearswap.checks import check_fields, decode
+from clearswap.checks import check_fields, decode, stored
 from clearswap.errors import InputError, OptionError, OutputError
 from clearswap.media.files import atomic_file, clear, hidden, output_errors
 from clearswap.media.remux import Plan, Remuxer, name_like
@@ -216,11 +216,13 @@ def fingerprint(file: Path) -> list[str | int]:
 
 
 @contextmanager
-def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generator[bool]:
+def workdir(
+    folder: Path, about: Mapping[str, Any], *, resume: bool, worth_keeping: Callable[[Path], bool]
+) -> Generator[bool]:
     """Make a resumable working folder; yields True where an earlier run with the same settings can be continued.
 
     `about` holds all that the work depends on. The folder is deleted when the block ends well. Where it ends in any
-    other way, it stays if a segment is finished.
+    other way, it stays if a segment is finished, or other work in it is `worth_keeping`.
     """
     known = json.loads(json.dumps(about, default=str))
     note = folder / _ABOUT
@@ -234,7 +236,7 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
                 partial.write_text(json.dumps(known))
         yield going_on
     except BaseException:
-        stays = any(folder.glob(f"{_SEGMENT}*"))
+        stays = any(folder.glob(f"{_SEGMENT}*")) or worth_keeping(folder)
         raise
     finally:
         if not stays:
@@ -244,7 +246,7 @@ def workdir(folder: Path, about: Mapping[str, Any], *, resume: bool) -> Generato
 def _read(note: Path) -> object:
     """What all the work in a folder depends on; None where that cannot be read."""
     try:
-        return decode(dict[str, Any], note.read_bytes())
+        return decode(dict[str, Any], stored(note))
     except (OSError, ValueError):
         return None
 

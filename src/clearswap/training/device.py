@@ -11,6 +11,7 @@ and decides what needs a clock or a person; `World.from_first` tells the others.
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import os
 from collections.abc import Callable, Generator
@@ -75,6 +76,13 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_threshold, 32 << 20)
         libc.mallopt(trim_threshold, 1 << 30)
+
+
+def give_back_freed_memory() -> None:
+    """Hand the memory that this process has freed back to the system after all."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class MemoryGuard:
