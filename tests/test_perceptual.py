@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.evaluation.metrics import psnr
-from clearswap.evaluation.perceptual import PerceptualDistance
+from clearswap.evaluation.metrics import PerceptualDistance, psnr
 from makers import Picture, pictures_of
 
 

@@ -20,8 +20,11 @@ from difflib import get_close_matches
 from typing import Any
 
 import lazy_loader
+import platformdirs
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else onnxruntime makes an identifier and looks for its maker's server
+# else torch asks the system who the user is, and makes a folder of that name for all to see
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(platformdirs.user_cache_path("clearswap") / "torch"))
 
 __version__ = "0.2.0"
 _load, __dir__, __all__ = lazy_loader.attach_stub(  # pyright: ignore[reportUnknownVariableType]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from PIL import Image
 
 from clearswap.errors import ModelError
+from clearswap.figures import Figure
 from clearswap.media.files import atomic_file, read_picture
 from clearswap.training.log import PREVIEWS, read_history
 

@@ -9,19 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-matplotlib.use("agg")  # draws to files; needs no screen
-
-import matplotlib.pyplot as plt
-
 from clearswap.evaluation.motion import FEATURES
 from clearswap.evaluation.scores import RESULT, TRUTH, UNSWAPPED, ClipScores, Metric, Samples
+from clearswap.figures import Figure
 from clearswap.media.files import atomic_file, encode_picture
 
 
@@ -116,7 +111,8 @@ def _faces(page: ReportPage, shown: list[str], position: int) -> str:
 
 
 def _plot_frames(page: ReportPage, positions: list[int]) -> str:
-    figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
+    figure = Figure((10, 3), layout="constrained")
+    axes = figure.subplots()
     frames = page.samples.frames
     for name, line in page.lines.items():
         if np.ptp(line.by_frame) > 0:
@@ -130,7 +126,8 @@ def _plot_frames(page: ReportPage, positions: list[int]) -> str:
 
 
 def _plot_motion(page: ReportPage) -> str:
-    figure, grid = plt.subplots(4, 2, figsize=(10, 8), layout="constrained", sharex=True)
+    figure = Figure((10, 8), layout="constrained")
+    grid = figure.subplots(4, 2, sharex=True)
     for index, (name, axes) in enumerate(zip(FEATURES, grid.T.flat, strict=True)):
         for line in (TRUTH if page.has_truth else UNSWAPPED, RESULT):
             axes.plot(page.samples.frames, page.samples.clips[line].motion[:, index], label=line, linewidth=1)
@@ -142,8 +139,7 @@ def _plot_motion(page: ReportPage) -> str:
     return _png(figure)
 
 
-def _png(figure: Any) -> str:
+def _png(figure: Figure) -> str:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=100)
-    plt.close(figure)
     return base64.b64encode(data.getvalue()).decode()

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from clearswap.evaluation import metrics
 from clearswap.evaluation.meaning import Meaning, Meanings, compare
-from clearswap.evaluation.metrics import Colours, Placement
+from clearswap.evaluation.metrics import Colours, PerceptualDistance, Placement
 from clearswap.evaluation.motion import FACE, POSE, Agreement, Curves, agreement, landmark_error
-from clearswap.evaluation.perceptual import PerceptualDistance
 from clearswap.evaluation.sharpness import Detail, detail, grain_ratio, run_ratios, structure_ratios
 from clearswap.progress import OnProgress, Progress, silent
 

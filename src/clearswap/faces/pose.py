@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clearswap.core.align import Points
+from clearswap.figures import Figure
 from clearswap.media.files import atomic_file
 
 Poses = NDArray[np.float64]  # (N, 2): yaw and pitch in degrees, + to the picture's right and up
