@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -425,3 +426,10 @@ def test_a_fault_in_any_stage_ends_the_run_at_once_and_leaves_nothing(
         clearswap.convert(model, clip, tmp_path / "out" / "out.mp4", to="a")
     assert time.monotonic() - begun < 20
     assert left_behind(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("to", ["c", "", "A", None, 3])
+def test_a_person_who_is_none_is_refused(tiny_model: Path, demo_clips: Path, tmp_path: Path, to: Any) -> None:
+    with pytest.raises(clearswap.OptionError, match="is not possible for to; give 'a' or 'b'"):
+        clearswap.convert(tiny_model, demo_clips / "person_b.mp4", tmp_path / "out.mp4", to=to)
+    assert left_behind(tmp_path) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -262,7 +263,6 @@ def test_larger_pictures_are_halved_more_often() -> None:
 def test_the_network_starts_with_a_signal_that_depends_on_the_face(name: str) -> None:
     """A badly begun network gives one grey for all faces and takes long to leave it."""
     config = small(name)
-    torch.manual_seed(0)
     net = build(config)
     with torch.inference_mode():
         found = net.encoder(torch.rand(8, 3, config.size, config.size).round())
@@ -300,3 +300,15 @@ def test_dissimilarity_is_nothing_for_equals_and_sees_blur_where_it_counts() -> 
     left, right = even.clone(), even.clone()
     left[..., 16:], right[..., :32] = 0, 0
     assert float(dissimilarity(half, target, left)) < 0.02 < float(dissimilarity(half, target, right))
+
+
+def test_a_seed_gives_the_same_weights_whatever_other_threads_draw() -> None:
+    """Torch draws first weights from one generator for all threads."""
+    config, before = replace(PRESETS["lite"], size=48, seen=48, width=0.25), torch.random.get_rng_state()
+    alone = [build(config, seed).state_dict() for seed in range(4)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: build(config, seed % 4).state_dict(), range(12)))
+    for number, weights in enumerate(together):
+        assert all(torch.equal(weights[name], tensor) for name, tensor in alone[number % 4].items())
+    assert not all(torch.equal(alone[0][name], alone[1][name]) for name in alone[0])

@@ -6,6 +6,7 @@ Each is read and written again without a swap, and must be shown after as it was
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 import subprocess
 from collections.abc import Callable
@@ -518,3 +519,22 @@ def test_any_name_that_a_disk_takes_works(
     monkeypatch.chdir(tmp_path / "in")
     rewrite(Path(name), Path("..") / name)
     assert len(list(read_frames(Path("..") / name))) == 15
+
+
+LISTS = {
+    "ffconcat": "ffconcat version 1.0\nfile plain.mp4\n",
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nplain.mp4\n#EXT-X-ENDLIST\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period>'
+    '<AdaptationSet mimeType="video/mp4">'
+    "<Representation><BaseURL>plain.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
+}
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.ffconcat", "x.m3u8"])
+@pytest.mark.parametrize("kind", list(LISTS))
+def test_a_list_of_files_is_no_film(plain: Path, tmp_path: Path, kind: str, name: str) -> None:
+    shutil.copy(plain / "plain.mp4", tmp_path)
+    (tmp_path / name).write_text(LISTS[kind])
+    with pytest.raises(InputError, match="is not a video or picture that can be read"):
+        probe(tmp_path / name)
