@@ -3,13 +3,15 @@
     python tools/kill.py MODEL --kills 30 --seed 0
 
 Each verb that writes is started as people start it, killed (SIGKILL) at a random moment, and started again. The second
-run has to end well, with its output whole and no hidden file next to it. Then each verb is started twice at once into
-one place: one of the two ends well, the other says in one sentence that the place is in use.
+run has to end well, with its output whole and no hidden file next to it, and where the first had kept something (a
+model, some segments, part of a first pass) it has to go on from there. Then each verb is started twice at once into one
+place: one of the two ends well, the other says in one sentence that the place is in use.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import signal
 import subprocess
@@ -19,11 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import av
+import cv2
+
 import clearswap
+from clearswap.media.video import read_frames
+from clearswap.training import checkpoint
 
 DEMO = Path(clearswap.__file__).parent / "demo_clips"
 CLIP = ("--faces", "largest", "--end", "2")
 SYNTHETIC = ("--basis-a", "synthetic", "--basis-b", "synthetic")
+LONG = 1000  # frames of the clip whose first pass takes a while
 BUSY = "is being written by another run"
 
 
@@ -41,7 +49,8 @@ def verbs(model: Path, work: Path) -> list[Verb]:
     """All that write. Two small face sets, a swapped clip and a folder of clips lie in `work`."""
     sets = (str(work / "set_a"), str(work / "set_b"))
     clip, done = str(DEMO / "person_b.mp4"), str(work / "done.mp4")
-    training = ("--iterations", "30", "--batch", "4", "--no-base")
+    training = ("--iterations", "60", "--batch", "4", "--no-base", "--save-every", "10")
+    long = ("convert", str(model), str(work / "long.mp4"), "--to", "b", "--faces", "largest", "-o", "OUT/o.mp4")
     folder = ("convert", str(model), str(work / "clips"), "--to", "a", *CLIP, "-o", "OUT/clips")
     judged = ("evaluate", done, done, "--identity", sets[0], "--samples", "4", "-o", "OUT/eval")
     return [
@@ -50,6 +59,7 @@ def verbs(model: Path, work: Path) -> list[Verb]:
         Verb("train", ("train", *sets, "-o", "OUT/model", *training, *SYNTHETIC), "model/model.safetensors"),
         Verb("plot", ("plot", str(model), "-o", "OUT/plot.png"), "plot.png"),
         Verb("convert", ("convert", str(model), clip, "--to", "a", *CLIP, "-o", "OUT/o.mp4"), "o.mp4", ("--resume",)),
+        Verb("first pass", long, "o.mp4", ("--resume",)),
         Verb("folder", folder, "clips/1.mp4"),
         Verb("evaluate", judged, "eval/report.html"),
         Verb("swap", ("swap", clip, clip, *training, *SYNTHETIC, "--faces", "largest", "-o", "OUT/s.mp4"), "s.mp4"),
@@ -87,8 +97,21 @@ def fault_of(verb: Verb, out: Path, code: int, said: str) -> str:
     return f"left behind: {left(out)}" if left(out) else ""
 
 
-def killed(verb: Verb, out: Path, seconds: float) -> tuple[str, float]:
-    """Kill a run after some seconds and run again; returns what is wrong, and when it was killed."""
+def kept(out: Path) -> str:
+    """What a killed run has left to go on with, in words. Raises `ModelError` for a model that is damaged."""
+    if checkpoint.exists(out / "model"):
+        return f"{checkpoint.read_about(out / 'model')[1].iteration} iterations"
+    work = out / ".o.mp4.work"
+    segments = len(list(work.glob("segment_*")))
+    if segments:
+        return f"{segments} segments"
+    note = work / "first_pass.json"
+    frames = json.loads(note.read_text())["frames"] if note.is_file() else 0
+    return f"{frames} frames looked through" if frames else ""
+
+
+def killed(verb: Verb, out: Path, seconds: float) -> tuple[str, str]:
+    """Kill a run after some seconds and run again; returns what is wrong, and what the first run had done and kept."""
     out.mkdir()
     run, begun = start(verb, out), time.monotonic()
     try:
@@ -96,10 +119,28 @@ def killed(verb: Verb, out: Path, seconds: float) -> tuple[str, float]:
     except subprocess.TimeoutExpired:
         run.send_signal(signal.SIGKILL)
         run.communicate()
-    took = time.monotonic() - begun
-    if verb.name == "folder" or not (out / verb.made).exists():
-        return fault_of(verb, out, *ended(start(verb, out, *verb.again))), took
-    return "", took
+    took, there = time.monotonic() - begun, kept(out)
+    about = f"after {took:.1f} s" + f", with {there}" * bool(there)
+    if verb.name in ("folder", "train") or not (out / verb.made).exists():
+        code, said = ended(start(verb, out, *verb.again))
+        if verb.again and there and "going on with" not in said:
+            return f"does not go on: {said[-300:]}", about
+        if verb.name == "train" and checkpoint.read_about(out / "model")[1].iteration != 60:
+            return "another number of iterations", about
+        return fault_of(verb, out, code, said), about
+    return "", about
+
+
+def write_long(clip: Path) -> None:
+    """A small clip of many frames."""
+    with av.open(str(clip), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "50"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        pictures = [cv2.resize(frame.picture, (320, 180)) for frame in read_frames(DEMO / "person_a.mp4")]
+        for number in range(LONG):
+            frame = av.VideoFrame.from_ndarray(pictures[number % len(pictures)], "rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
 
 
 def twice(verb: Verb, out: Path) -> str:
@@ -133,6 +174,7 @@ def main() -> None:
         clearswap.convert(
             given.model, DEMO / "person_b.mp4", work / "done.mp4", to="a", select=wanted, time_range=short
         )
+        write_long(work / "long.mp4")
         (work / "clips").mkdir()
         for name in "12":
             (work / "clips" / f"{name}.mp4").write_bytes((DEMO / "person_b.mp4").read_bytes())
@@ -146,9 +188,9 @@ def main() -> None:
             print(f"two at once, {verb.name}: {fault or 'one ends well, one is refused'}", flush=True)
         for number in range(given.kills):
             verb = every[number % len(every)]
-            fault, after = killed(verb, work / f"kill{number}", chance.uniform(0.1, 1.0) * lengths[verb.name])
+            fault, about = killed(verb, work / f"kill{number}", chance.uniform(0.1, 1.0) * lengths[verb.name])
             faults += bool(fault)
-            print(f"kill {number}, {verb.name} after {after:.1f} s: {fault or 'the second run ends well'}", flush=True)
+            print(f"kill {number}, {verb.name} {about}: {fault or 'the second run ends well'}", flush=True)
     print(f"{given.kills} kills of seed {given.seed}, {len(every)} pairs: {faults} faults")
     sys.exit(bool(faults))
 
