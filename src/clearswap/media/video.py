@@ -36,8 +36,10 @@ from clearswap.media.shown import (
     turn,
 )
 
-# kinds of files that hold a film themselves; FFmpeg knows others that are lists of files (concat, hls, dash, imf, sdp)
+# kinds of files that hold a film themselves, or a picture (whatever its name); FFmpeg knows others that are lists of
+# files (concat, hls, dash, imf, sdp)
 _FORMATS = (
+    "bmp_pipe,gif_pipe,jpeg_pipe,png_pipe,tiff_pipe,webp_pipe,"
     "apng,asf,av1,avi,dhav,dirac,dv,flv,gif,gxf,h261,h263,h264,hevc,ivf,live_flv,m4v,matroska,mjpeg,mov,mpeg,mpegts,"
     "mpegvideo,mxf,nut,obu,ogg,rm,swf,vc1,vvc,wtv,yuv4mpegpipe"
 )
