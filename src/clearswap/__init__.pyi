@@ -29,6 +29,7 @@ from .disclosure.consent import set_consent as set_consent
 from .disclosure.credentials import SignConfig as SignConfig
 from .disclosure.stamp import LabelConfig as LabelConfig
 from .errors import ClearswapError as ClearswapError
+from .errors import ContentError as ContentError
 from .errors import FaceModelsMissing as FaceModelsMissing
 from .errors import FacesetError as FacesetError
 from .errors import InputError as InputError

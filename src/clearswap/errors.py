@@ -2,6 +2,7 @@
 
     ClearswapError          one sentence for the user: what, where, what to do
     ├── InputError          a clip or picture that cannot be read, or holds no face
+    │   └── ContentError    one that shows what Clearswap is not for
     ├── FacesetError        a face set that is missing, too small or damaged
     ├── ModelError          a model that is missing, damaged or of another preset
     ├── OutputError         a place that cannot be written, a full disk
@@ -21,6 +22,10 @@ class ClearswapError(Exception):
 
 class InputError(ClearswapError):
     """A clip or picture that cannot be read, or that holds no face."""
+
+
+class ContentError(InputError):
+    """A clip or picture that shows what Clearswap is not for."""
 
 
 class FacesetError(ClearswapError):

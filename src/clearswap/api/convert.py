@@ -31,7 +31,7 @@ from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
 from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
 from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
-from clearswap.errors import InputError
+from clearswap.errors import ContentError, InputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.faces.first_pass import FacesWriter, Finder, far_enough, find_faces, make_finder, read_faces
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
@@ -270,12 +270,16 @@ def _convert_file(
             try_container(output, info, settings.encoding, plan, work)
         for note in (*info.notes, *(() if plan is None else plan.notes)):
             settings.tell(note)
-        faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
+        try:
+            faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
+        except ContentError:
+            clear(work)  # nobody goes on from here
+            raise
         roles = choose(faces, cast.finder.which)
         result = _count_frames(faces, roles)
         if not result.swapped:
             if alone:
-                clear(work)  # nobody goes on from here
+                clear(work)
                 raise _nobody(video, result, person_distances(faces))
             _copy(video, signed)
             return result
