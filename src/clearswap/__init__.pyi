@@ -26,7 +26,7 @@ from .core.swap import with_look as with_look
 from .disclosure.consent import Consent as Consent
 from .disclosure.consent import read_consent as read_consent
 from .disclosure.consent import set_consent as set_consent
-from .disclosure.credentials import SignConfig as SignConfig
+from .disclosure.signer import SignConfig as SignConfig
 from .disclosure.stamp import LabelConfig as LabelConfig
 from .errors import ClearswapError as ClearswapError
 from .errors import ContentError as ContentError

@@ -11,10 +11,10 @@ from clearswap.checks import paths_of
 from clearswap.core.align import Frame
 from clearswap.disclosure import credentials_reader
 from clearswap.disclosure.consent import MEANINGS
-from clearswap.disclosure.credentials import known_roots
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.mark import MarkReading
 from clearswap.disclosure.mark import read as read_mark
+from clearswap.disclosure.signer import known_roots
 from clearswap.errors import InputError, OptionError
 from clearswap.media.files import is_picture, left_out, list_inputs, read_picture
 from clearswap.media.video import read_spread

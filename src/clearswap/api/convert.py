@@ -29,7 +29,8 @@ from clearswap.core.detail import SIDE, Detailer
 from clearswap.core.network import Side
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
-from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
+from clearswap.disclosure.credentials import Statement, sidecar_of
+from clearswap.disclosure.signer import SignConfig, Signer, load_signer
 from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
 from clearswap.errors import ContentError, InputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of

@@ -20,8 +20,8 @@ from clearswap.core.blend import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.disclosure import credentials
-from clearswap.disclosure.credentials import load_signer
 from clearswap.disclosure.mark import lay, pattern
+from clearswap.disclosure.signer import load_signer
 from clearswap.errors import InputError, OutputError
 from clearswap.faces.first_pass import FacesWriter, find_faces
 from clearswap.faces.pose import rough_pose

@@ -40,7 +40,7 @@ from clearswap.media.files import atomic_file, fresh, output_errors, read_pictur
 from clearswap.media.shown import VideoFrame
 from clearswap.progress import OnProgress, Progress
 
-_EXPOSED = 0.5  # how sure the guard must be
+EXPOSED = 0.5  # how sure the guard must be
 _LOOK_EVERY = 10  # frames between two looks at who it is
 _NEAR = 1.0  # faces whose middles are less than so many of their sizes apart may cross: then each frame is looked at,
 _AFTER = 15  # and so many after: the tracker may have taken the one for the other
@@ -50,8 +50,8 @@ _STRIDE = 8  # frames after which what `follow` yields does not depend on where 
 class Guard:
     """Refuses footage with exposed nudity: Clearswap is not for sexual content, and no option switches this off.
 
-    It looks at a frame a second, and at the first of every shot. Measured (docs/guard.md): no alarm on 1,030 frames of
-    people who are dressed; what is far above are test patterns.
+    It looks at a frame a second, and at the first of every shot. Measured (docs/guard.md): no alarm on 2,457 frames of
+    people who are dressed and of landscapes; 4 of 1,320 renderings and one landscape, had it looked only once.
     """
 
     def __init__(self) -> None:
@@ -64,10 +64,21 @@ class Guard:
         for frame in frames:
             if new_shot(frame.picture) or frame.time >= due:
                 due = frame.time + 1
-                if self._detector(frame.picture) >= _EXPOSED:
+                if self.look(frame.picture) >= EXPOSED:
                     when = f" {frame.time:.0f} seconds into it" if frame.time >= 1 else ""
                     raise ContentError(f"{name} seems to show nudity{when}; Clearswap is not for sexual content.")
             yield frame
+
+    def look(self, picture: Frame) -> float:
+        """How surely (0..1) something is exposed. If it seems so, this is the mean of three looks: at the picture, at
+        its mirror image, and from further away. What is there is there in all three.
+        """
+        first = self._detector(picture)
+        if first < EXPOSED:
+            return first
+        height, width = (round(0.12 * side) for side in picture.shape[:2])
+        away = np.pad(picture, ((height, height), (width, width), (0, 0)))
+        return (first + self._detector(np.ascontiguousarray(picture[:, ::-1])) + self._detector(away)) / 3
 
 
 class Recogniser:
