@@ -19,7 +19,8 @@ import pytest
 
 import clearswap
 from clearswap.faces import first_pass, tracker
-from clearswap.faces.first_pass import FacesWriter, Finder, Guard, Kept, Recogniser, far_enough, find_faces, read_faces
+from clearswap.faces.face_models import Guard
+from clearswap.faces.first_pass import FacesWriter, Finder, Kept, Recogniser, far_enough, find_faces, read_faces
 from clearswap.faces.tracker import Faces, TrackConfig, make_tracker
 from clearswap.media.video import read_frames
 from makers import left_behind, pictures_of, write_clip

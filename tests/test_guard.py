@@ -18,8 +18,7 @@ import pytest
 
 import clearswap
 from clearswap.core.swap import with_look
-from clearswap.faces.face_models import ExposureDetector
-from clearswap.faces.first_pass import Guard
+from clearswap.faces.face_models import ExposureDetector, Guard
 from clearswap.media.video import read_frames
 from conftest import Footage
 from makers import SYNTHETIC, Picture, Ran, left_behind, pictures_of, save_picture, write_clip

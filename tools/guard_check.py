@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clearswap.core.align import Frame
 from clearswap.errors import InputError
-from clearswap.faces.first_pass import EXPOSED, Guard
+from clearswap.faces.face_models import EXPOSED, Guard
 from clearswap.media.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, read_picture
 from clearswap.media.video import read_frames
 

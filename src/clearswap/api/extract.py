@@ -17,9 +17,8 @@ from msgspec import Meta
 from clearswap.checks import check_fields, paths_of
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError
-from clearswap.faces.face_models import ExpressionReader
+from clearswap.faces.face_models import ExpressionReader, Guard
 from clearswap.faces.faceset import INDEX, FaceRecord, Occluders, mask_of, write_index
-from clearswap.faces.first_pass import Guard
 from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
 from clearswap.media.files import (
     about_source,

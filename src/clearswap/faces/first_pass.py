@@ -8,7 +8,7 @@ a run that was killed at any moment goes on from there, and finds what it would 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from clearswap.checks import Count, decode, stored
 from clearswap.core.align import Frame
-from clearswap.errors import ContentError, InputError, OptionError
-from clearswap.faces.face_models import ExposureDetector
+from clearswap.errors import InputError, OptionError
+from clearswap.faces.face_models import Guard
 from clearswap.faces.selection import Embedding, Role, SelectConfig, WhichFaces, chip
 from clearswap.faces.tracker import (
     LANDMARKS,
@@ -29,7 +29,6 @@ from clearswap.faces.tracker import (
     PART,
     Face,
     Faces,
-    SceneCuts,
     TrackConfig,
     Tracker,
     TrackerState,
@@ -40,45 +39,10 @@ from clearswap.media.files import atomic_file, fresh, output_errors, read_pictur
 from clearswap.media.shown import VideoFrame
 from clearswap.progress import OnProgress, Progress
 
-EXPOSED = 0.5  # how sure the guard must be
 _LOOK_EVERY = 10  # frames between two looks at who it is
 _NEAR = 1.0  # faces whose middles are less than so many of their sizes apart may cross: then each frame is looked at,
 _AFTER = 15  # and so many after: the tracker may have taken the one for the other
 _STRIDE = 8  # frames after which what `follow` yields does not depend on where it began: it fills gaps of six
-
-
-class Guard:
-    """Refuses footage with exposed nudity: Clearswap is not for sexual content, and no option switches this off.
-
-    It looks at a frame a second, and at the first of every shot. Measured (docs/guard.md): no alarm on 2,457 frames of
-    people who are dressed and of landscapes; 4 of 1,320 renderings and one landscape, had it looked only once.
-    """
-
-    def __init__(self) -> None:
-        """Raises `FaceModelsMissing`."""
-        self._detector = ExposureDetector()
-
-    def __call__(self, frames: Iterable[VideoFrame], name: str) -> Iterator[VideoFrame]:
-        """Yield the frames of the clip or picture `name`. Raises `ContentError` at one that is not for a swap."""
-        new_shot, due = SceneCuts(), -np.inf
-        for frame in frames:
-            if new_shot(frame.picture) or frame.time >= due:
-                due = frame.time + 1
-                if self.look(frame.picture) >= EXPOSED:
-                    when = f" {frame.time:.0f} seconds into it" if frame.time >= 1 else ""
-                    raise ContentError(f"{name} seems to show nudity{when}; Clearswap is not for sexual content.")
-            yield frame
-
-    def look(self, picture: Frame) -> float:
-        """How surely (0..1) something is exposed. If it seems so, this is the mean of three looks: at the picture, at
-        its mirror image, and from further away. What is there is there in all three.
-        """
-        first = self._detector(picture)
-        if first < EXPOSED:
-            return first
-        height, width = (round(0.12 * side) for side in picture.shape[:2])
-        away = np.pad(picture, ((height, height), (width, width), (0, 0)))
-        return (first + self._detector(np.ascontiguousarray(picture[:, ::-1])) + self._detector(away)) / 3
 
 
 class Recogniser:
