@@ -7,6 +7,7 @@
     ├── ModelError          a model that is missing, damaged or of another preset
     ├── OutputError         a place that cannot be written, a full disk
     ├── OptionError         a setting that makes no sense
+    ├── ConsentError        a consent that has ended, was withdrawn, or is for something else
     └── FaceModelsMissing   the detector's or landmarker's weights are not installed
 
 Every verb raises only these for what a user can mend; anything else is a bug and keeps its traceback.
@@ -42,6 +43,10 @@ class OutputError(ClearswapError):
 
 class OptionError(ClearswapError):
     """A setting whose value makes no sense."""
+
+
+class ConsentError(ClearswapError):
+    """The consent of a person who is shown has ended, was withdrawn, or is for another purpose."""
 
 
 class FaceModelsMissing(ClearswapError):

@@ -29,6 +29,7 @@ from clearswap.core.detail import SIDE, Detailer
 from clearswap.core.network import Side
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
+from clearswap.disclosure.consent import consent_of, require_lasting
 from clearswap.disclosure.credentials import Statement, sidecar_of
 from clearswap.disclosure.signer import SignConfig, Signer, load_signer
 from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
@@ -143,6 +144,7 @@ def convert(
     *,
     to: Side,
     also: Sequence[Role] = (),
+    purpose: str = "",
     select: SelectConfig = SelectConfig(),
     mask: MaskConfig = MaskConfig(),
     blend: BlendConfig = BlendConfig(),
@@ -169,6 +171,7 @@ def convert(
         output: The file to write (.mp4, .mov, .mkv, .png, .jpg), or the folder when `video` is one.
         to: Whose face is put in: the person of the first (a) or the second (b) face set in training.
         also: Further people to replace at the same time, each by a face of another model.
+        purpose: What this is for. Needed where a person agreed to one purpose only, and then the same.
         select: Which faces are replaced.
         mask: How the face area is cut out.
         blend: How the new face is fitted into the frame.
@@ -184,6 +187,7 @@ def convert(
 
     Raises:
         InputError: The video cannot be read, or shows nobody to replace.
+        ConsentError: A person's consent has ended, was withdrawn, or is for another purpose.
         ModelError: The model is missing or damaged.
         OptionError: The encoder is not available, or does not suit the video.
         OutputError: `output` cannot be written or signed.
@@ -196,7 +200,7 @@ def convert(
         require_container(wanted, encoding)
     require_label(label)
     roles = [Role(Path(model), to), *also]
-    opened = [checkpoint.open_model(role.model) for role in roles]
+    opened = open_models(roles, purpose)
     cast = load_cast(roles, opened, select, mask, blend, tracking, on_progress)
     statement = credentials.statement_of(opened, names=publish_names)
     settings = _Settings(smoothing, encoding, time_range, label, load_signer(signing), statement, resume, on_progress)
@@ -217,6 +221,15 @@ def convert(
     if not result.swapped:
         raise _nobody(source, result, None)
     return result
+
+
+def open_models(roles: Sequence[Role], purpose: str) -> list[SavedModel]:
+    """The models of all roles. Raises `ModelError`, and `ConsentError` where a person of one is not to be shown."""
+    opened = [checkpoint.open_model(role.model) for role in roles]
+    for role, model in zip(roles, opened, strict=True):
+        shown = {side: f"person {side} of {role.model}" for side in ("a", "b")}
+        require_lasting(consent_of(model), shown, purpose)
+    return opened
 
 
 def load_cast(
