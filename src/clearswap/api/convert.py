@@ -284,6 +284,8 @@ def _convert_file(
             try_container(output, info, settings.encoding, plan, work)
         for note in (*info.notes, *(() if plan is None else plan.notes)):
             settings.tell(note)
+        if marks := credentials.marks_of_others(video):
+            settings.tell(f"{video.name} carries {', '.join(marks)}")
         try:
             faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
         except ContentError:
@@ -297,7 +299,7 @@ def _convert_file(
                 raise _nobody(video, result, person_distances(faces))
             _copy(video, signed)
             return result
-        statement = settings.statement
+        statement = replace(settings.statement, frames=result.frames)
         if earlier_mark is not None:
             statement = replace(statement, mark=earlier_mark, earlier_mark=earlier_mark)
         stamp = make_stamp(

@@ -7,12 +7,13 @@ import json as json_format
 import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import platformdirs
 from rich.prompt import Confirm, Prompt
 from rich.table import Table
 
@@ -95,6 +96,7 @@ def train(
     """Train with keys and a preview window. Of torchrun's processes, only the first one speaks."""
     leads = os.environ.get("RANK", "0") == "0"
     call.console.quiet = not leads
+    _show_terms(call)
     for side in "ab":
         faces = call.arguments[f"faces_{side}"]
         _ask_basis(call, side, faces, faces)
@@ -114,6 +116,7 @@ def swap(call: Call) -> None:
 
     work, output = call.arguments.get("work"), call.arguments["output"]
     folders = Work(work) if work is not None else work_next_to(output)
+    _show_terms(call)
     for side, faces in folders.sets.items():
         _ask_basis(call, side, call.arguments[side], faces)
     if (minutes := call.arguments["training"].minutes) is not None:
@@ -240,6 +243,21 @@ def forget(call: Call, *, yes: Annotated[bool, "Delete without asking."] = False
     call.arguments["delete"] = True
     for line in call().lines:
         call.say(line)
+
+
+def _show_terms(call: Call) -> None:
+    """Show the terms of use, once: before the first training."""
+    from clearswap.disclosure.consent import SHORT_TERMS, TERMS
+
+    shown = Path(platformdirs.user_config_dir("clearswap")) / f"terms-{TERMS}"
+    if shown.exists():
+        return
+    call.say(f"Terms of use {TERMS} (TERMS.md), shown once:")
+    for line in SHORT_TERMS:
+        call.say(f"  {line}")
+    with suppress(OSError):
+        shown.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shown.touch()
 
 
 def _at_terminal() -> bool:

@@ -128,8 +128,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "check": Command(
         "api.check:check",
-        "json",
+        "json originals",
         "    clearswap check clip.mp4 pictures/\n"
+        "    clearswap check --originals archive/ found_elsewhere.mp4\n"
         "    clearswap check --json clip.mp4\n\n"
         "Leaves with 0 when every file says what it is, by credentials that hold or by the mark; 1 when a file carries "
         "neither; 3 when one has credentials that do not hold (altered since, expired, broken); 2 when one cannot be "
@@ -230,7 +231,7 @@ def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = Tr
         name="clearswap",
         help=_HELP,
         help_format="markdown",
-        version=clearswap.__version__,
+        version=_version,
         error_formatter=_said,
         group_arguments=_ARGUMENTS,
         group_parameters=_OPTIONS,
@@ -239,6 +240,12 @@ def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = Tr
     for name in COMMANDS:
         _add(app, name, called=name in called, everything=everything)
     return app
+
+
+def _version() -> str:
+    from clearswap.disclosure.consent import TERMS
+
+    return f"{clearswap.__version__} (terms of use {TERMS}: TERMS.md)"
 
 
 def _said(error: CycloptsError) -> Text:

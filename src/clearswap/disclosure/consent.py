@@ -27,6 +27,11 @@ from clearswap.media.files import atomic_file
 if TYPE_CHECKING:
     from clearswap.training.checkpoint import SavedModel
 
+TERMS = "1"  # which version of TERMS.md holds
+SHORT_TERMS = (
+    "For footage of people who agreed, of yourself, or of synthetic people; when consent ends, delete what is kept.",
+    "No sexual content. No deceit: say that it is generated. No live impersonation. The marks in outputs stay.",
+)
 FILE = "consent.toml"
 OLD_FILE = "subject.toml"  # its name before version 0.2, when the basis was called `footing`
 Basis: TypeAlias = Literal["agreed", "me", "synthetic", "licensed", "research"]

@@ -11,6 +11,7 @@ import datetime as dt
 import errno
 import io
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import c2pa
 
-from clearswap.disclosure.consent import consent_of, public
+from clearswap.disclosure.consent import TERMS, consent_of, public
 from clearswap.disclosure.signer import Signer, known_roots
 from clearswap.errors import OutputError
 from clearswap.media.files import atomic_file, clear, fresh, output_errors
@@ -35,6 +36,9 @@ OFFLINE: dict[str, Any] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
 }
 SWAP = "org.clearswap.swap"  # the label of what Clearswap says of its own
+SOFT_BINDING = "c2pa.soft-binding"  # names a mark in the picture by which a file without credentials is found again
+MARK_ALGORITHM = "org.clearswap.mark.1"  # `mark.py`; docs/disclosure.md has the entry for C2PA's list of algorithms
+_MINING = ("cawg.data_mining", "cawg.ai_inference", "cawg.ai_training", "cawg.ai_generative_training")
 OTHER = "application/octet-stream"  # a kind that carries no credentials inside
 COMPOSITE_WITH_AI = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 # c2pa hashes in pieces of 256 MB and holds what it writes in memory up to 512 MB: signing a video of 225 MB took 436 MB
@@ -49,6 +53,7 @@ _BUFFER = 1 << 18  # c2pa copies 8 kB at a time; with this much it took 0.6 s of
 _EMBED = (".mp4", ".m4v", ".mov", ".avi", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif")
 _SIDECAR = (".mkv", ".webm")
 _LARGEST = 64 << 20  # bytes of a sidecar
+_NOTES = 1 << 20  # bytes at a file's beginning and end in which tools write what it is
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Statement:
         consent: The public part of both persons' consent records, by side ("a", "b").
         earlier_mark: The bits of the mark that the original carried already.
         also: "model" and "consent" of further models, whose faces replaced further people.
+        frames: How many frames carry the mark, from the first.
     """
 
     model: str
@@ -68,15 +74,30 @@ class Statement:
     consent: Mapping[str, Any] = field(default_factory=dict[str, Any])
     earlier_mark: int | None = None
     also: tuple[Mapping[str, Any], ...] = ()
+    frames: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """The statement as it is written: bits as four hexadecimal digits, without what is not known."""
         said: dict[str, Any] = {"model": self.model, "mark": f"{self.mark:04x}", "consent": dict(self.consent)}
+        said["terms"] = TERMS
         if self.also:
             said["also"] = [dict(one) for one in self.also]
         if self.earlier_mark is not None:
             said["earlier_mark"] = f"{self.earlier_mark:04x}"
         return said
+
+    def assertions(self, *, mining: bool) -> list[dict[str, Any]]:
+        """What is asserted besides what was done: the statement, what mark the picture carries in which frames, and
+        whether others may mine it and train on it (CAWG's training and data mining assertion 1.1).
+        """
+        frames = {"type": "frame", "frame": {"start": 0, "end": self.frames - 1}}
+        block = {"scope": {"region": {"region": [frames]}}, "value": f"{self.mark:04x}"}
+        use = {name: {"use": "allowed" if mining else "notAllowed"} for name in _MINING}
+        return [
+            {"label": SWAP, "kind": "Json", "data": self.to_json()},
+            {"label": SOFT_BINDING, "data": {"alg": MARK_ALGORITHM, "blocks": [block]}},
+            {"label": "cawg.training-mining", "data": {"entries": use}},
+        ]
 
 
 def statement_of(models: Sequence[SavedModel], *, names: bool = False) -> Statement:
@@ -177,7 +198,7 @@ def sign(unsigned: Path, signed: Path, original: Path, signer: Signer, statement
         "softwareAgent": tool,
         "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-    about = {"title": "face swap", "assertions": [{"label": SWAP, "kind": "Json", "data": statement.to_json()}]}
+    about = {"title": "face swap", "assertions": statement.assertions(mining=signer.mining)}
     context = c2pa.Context.from_dict(settings)
     kind = OTHER if has_sidecar(signed) else signed.suffix.lower()[1:]  # C2PA knows kinds by their suffix, too
     try:
@@ -193,7 +214,8 @@ def sign(unsigned: Path, signed: Path, original: Path, signer: Signer, statement
                 with output_errors(signed):
                     fresh(sidecar_of(signed)).write_bytes(manifest)
     except c2pa.C2paError as error:
-        raise OutputError(f"{signed} could not be signed ({error}); check the disk's free space.") from error
+        check = "the disk's free space" + " and the time-stamp authority" * (signer.timestamp is not None)
+        raise OutputError(f"{signed} could not be signed ({error}); check {check}.") from error
 
 
 def write_picture(output: Path, data: bytes, original: Path, signer: Signer, statement: Statement) -> None:
@@ -205,6 +227,30 @@ def write_picture(output: Path, data: bytes, original: Path, signer: Signer, sta
             sign(unsigned, signed, original, signer, statement)
         finally:
             unsigned.unlink(missing_ok=True)
+
+
+def marks_of_others(original: Path) -> list[str]:
+    """What a file says of itself by others' marks, in words: soft bindings in its credentials, and the notes on its
+    artificial origin that tools write next to the picture (IPTC's digital source type in XMP; China's AIGC, GB 45438).
+    Nothing is looked for in the pixels. Raises nothing for what cannot be read.
+    """
+    found: dict[str, None] = {}
+    with suppress(OSError, c2pa.C2paError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        context, manifest = c2pa.Context.from_dict(OFFLINE), read_sidecar(original)
+        with original.open("rb") as stream, c2pa.Reader(kind_of(original), stream, manifest, context) as reader:
+            for one in json.loads(reader.json())["manifests"].values():
+                for said in one.get("assertions", []):
+                    if said["label"].startswith(SOFT_BINDING) and said["data"]["alg"] != MARK_ALGORITHM:
+                        found[f"the mark {str(said['data']['alg'])[:80]}"] = None
+    with suppress(OSError), original.open("rb") as file:
+        text = file.read(_NOTES)
+        file.seek(max(_NOTES, original.stat().st_size - _NOTES))
+        text += file.read(_NOTES)
+        for source in re.findall(rb"DigitalSourceType\W[^<]{0,80}?digitalsourcetype/(\w{1,60})", text):
+            found[f"the digital source type {source.decode()}"] = None
+        if re.search(rb"\bAIGC\b.{0,40}Label", text, re.DOTALL):
+            found["China's label AIGC"] = None
+    return list(found)
 
 
 def _add_original(builder: c2pa.Builder, original: Path, context: c2pa.Context) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,15 +51,25 @@ class SignConfig:
         key: Your own private key (PEM, without a password), instead of the one that Clearswap makes for itself.
         chain: The certificates that belong to the key (PEM): the signer's first, then the one that signed it, and so
             on up to the root.
+        timestamp: The address (http or https) of an authority that says when outputs were signed (RFC 3161). It is
+            connected to, once before the work and once for each output, and gets a digest; without it nothing is.
+        mining: Allow others to mine outputs for data and to train on them. Without it the credentials say that it is
+            not allowed.
     """
 
     key: Path | None = None
     chain: Path | None = None
+    timestamp: str | None = None
+    mining: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
         if (self.key is None) != (self.chain is None):
             raise OptionError("A key signs with its certificates; give `key` and `chain`, or neither.")
+        if self.timestamp is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self.timestamp, re.ASCII):
+            raise OptionError(
+                f"{self.timestamp!r} is no address of a time-stamp authority; give one like http://host/."
+            )
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,13 @@ class Signer:
     chain: str
     algorithm: c2pa.C2paSigningAlg
     root: str  # PEM: the last of the certificates
+    timestamp: str | None = None  # see `SignConfig`, as the next
+    mining: bool = False
 
     def open(self) -> c2pa.Signer:
         """C2PA's own signer, to be closed after use. Raises `c2pa.C2paError`."""
-        info = c2pa.C2paSignerInfo(self.algorithm, self.chain.encode(), self.key.encode(), None)
+        authority = None if self.timestamp is None else self.timestamp.encode()
+        info = c2pa.C2paSignerInfo(self.algorithm, self.chain.encode(), self.key.encode(), authority)
         return c2pa.Signer.from_info(info)
 
 
@@ -99,12 +112,9 @@ def load_signer(config: SignConfig = SignConfig(), *, folder: Path | None = None
         key, chain = place / "key.pem", place / "chain.pem"
         advice = f"delete {key} to have a new pair made"
     private, algorithm, certificates = _read_pair(key, chain, advice)
-    signer = Signer(private, "".join(map(_pem, certificates)), algorithm, _pem(certificates[-1]))
-    pixel = encode_picture(np.zeros((1, 1, 3), np.uint8), ".png")
+    signer = Signer(private, "".join(map(_pem, certificates)), algorithm, _pem(certificates[-1]), mining=config.mining)
     try:
-        with signer.open() as signing, c2pa.Builder({"title": "trial"}) as builder:
-            builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CREATION)
-            builder.sign(signing, "image/png", io.BytesIO(pixel), io.BytesIO())
+        _try(signer)
     except c2pa.C2paError as error:
         start, end = certificates[0].not_valid_before_utc, certificates[0].not_valid_after_utc
         raise OutputError(
@@ -114,6 +124,26 @@ def load_signer(config: SignConfig = SignConfig(), *, folder: Path | None = None
     if signer.root not in known_roots(place):
         with suppress(OSError, OutputError), _locked(place):  # where it is read-only, `check` will not know the signer
             _write(place, {"root.pem": signer.root + known_roots(place)})
+    return signer if config.timestamp is None else _with_time(replace(signer, timestamp=config.timestamp))
+
+
+def _try(signer: Signer) -> None:
+    """Sign a picture of one pixel. Raises `c2pa.C2paError` where that does not work."""
+    pixel = encode_picture(np.zeros((1, 1, 3), np.uint8), ".png")
+    with signer.open() as signing, c2pa.Builder({"title": "trial"}) as builder:
+        builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CREATION)
+        builder.sign(signing, "image/png", io.BytesIO(pixel), io.BytesIO())
+
+
+def _with_time(signer: Signer) -> Signer:
+    """A signer whose time-stamp authority answers. Raises `OutputError` where it does not."""
+    try:
+        _try(signer)
+    except c2pa.C2paError as error:
+        raise OutputError(
+            f"The time-stamp authority {signer.timestamp} does not answer as one ({error}); give another one, or "
+            "leave `timestamp` out."
+        ) from error
     return signer
 
 
