@@ -29,11 +29,13 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "NOTICE.md": "notice.md",
+    "TERMS.md": "terms.md",
     "README.md": "index.md",
     "people/README.md": "people.md",
     "benchmarks/results.md": "notes/benchmarks.md",
 }
 VERBS = ["extract", "review", "set_consent", "read_consent", "train", "plot", "preview", "convert", "evaluate", "check"]
+VERBS += ["forget"]
 _LINK = re.compile(r"(\]\(|\bhref=\"|\bsrc=\")([^)#\s\"]+)")
 
 

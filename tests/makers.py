@@ -23,10 +23,10 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from clearswap.disclosure.credentials import known_roots
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.credentials_reader import read as read_provenance
 from clearswap.disclosure.mark import lay, pattern
+from clearswap.disclosure.signer import known_roots
 from clearswap.media.remux import Plan, plan_tracks
 from clearswap.media.video import TimeRange, probe, read_frames
 from clearswap.media.writer import EncodeConfig, Segments

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import serialization
 
 import clearswap
 from clearswap.disclosure import credentials, credentials_reader, mark
-from clearswap.disclosure.credentials import Signer, Statement, load_signer, make_pair
+from clearswap.disclosure.credentials import Statement
+from clearswap.disclosure.signer import Signer, known_roots, load_signer, make_pair
 from clearswap.media.files import encode_picture
 from clearswap.media.video import probe, read_frames, read_spread
 from conftest import Footage
@@ -164,7 +165,7 @@ def test_a_stranger_and_an_expired_certificate_are_told_apart(plain: Path, tmp_p
     output = sign(plain, tmp_path / "brief.mp4", brief)
     assert credentials_reader.read(output, brief.root).state == "trusted"
     time.sleep(max(0.0, (leaf.not_valid_after_utc - dt.datetime.now(dt.UTC)).total_seconds() + 1))
-    for roots in (brief.root, credentials.known_roots()):
+    for roots in (brief.root, known_roots()):
         said = credentials_reader.read(output, roots)
         assert said.state == "expired", said
         assert said.generated

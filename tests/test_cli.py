@@ -104,7 +104,7 @@ def test_help_says_what_for_and_lists_the_commands(cli: Cli) -> None:
 
 
 def test_version(cli: Cli) -> None:
-    assert cli("--version").out.strip() == clearswap.__version__
+    assert cli("--version").out.strip() == f"{clearswap.__version__} (terms of use 1: TERMS.md)"
 
 
 ODD_NAMES = ["[2024] a.png", "{a}.png", "10:30 100% #1?.png", "-a.png", "--json.png", "two\nlines.png", ":smile:.png"]

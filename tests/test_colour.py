@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clearswap.core.colour import Method, colour_stats, lab_to_rgb, rgb_to_lab, transfer_colour
+from clearswap.core.blend import Method, colour_stats, lab_to_rgb, rgb_to_lab, transfer_colour
 from makers import scene
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 import clearswap
 from clearswap.api.convert import ConvertResult
 from clearswap.core.swap import Swapper
-from clearswap.disclosure.credentials import load_signer
+from clearswap.disclosure.signer import load_signer
 from clearswap.faces.face_models import Landmarker
 from clearswap.faces.tracker import TrackConfig, make_tracker, track
 from clearswap.media.files import encode_picture, read_alpha, read_picture

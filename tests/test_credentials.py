@@ -19,6 +19,7 @@ import clearswap
 from clearswap.disclosure import credentials, credentials_reader
 from clearswap.disclosure.credentials import Statement
 from clearswap.disclosure.credentials_reader import Provenance, sidecar_of
+from clearswap.disclosure.signer import load_signer
 from clearswap.media.files import encode_picture
 from clearswap.training import checkpoint
 from conftest import Footage
@@ -44,7 +45,7 @@ def noise(index: int, width: int, height: int) -> Picture:
 
 def signed(unsigned: Path, path: Path, original: Path | None = None, statement: Statement = SAID) -> Path:
     with credentials.signed_file(path) as partial:
-        credentials.sign(unsigned, partial, original or unsigned, credentials.load_signer(), statement)
+        credentials.sign(unsigned, partial, original or unsigned, load_signer(), statement)
     return path
 
 
@@ -110,7 +111,7 @@ def test_the_tree_hides_nothing_and_saves_memory(tmp_path: Path) -> None:
     lines = [
         "import sys; from pathlib import Path",
         "from clearswap.disclosure import credentials, credentials_reader",
-        "from clearswap.disclosure.credentials import load_signer",
+        "from clearswap.disclosure.signer import load_signer",
         "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1024",
         "clip, out, me = Path(sys.argv[1]), Path(sys.argv[2]), load_signer()",
         "open('/proc/self/clear_refs', 'w').write('5'); before = peak()",
@@ -191,7 +192,7 @@ def test_a_sidecar_of_another_file_is_not_overwritten(tmp_path: Path) -> None:
 def test_both_files_appear_or_none(tmp_path: Path) -> None:
     clip, there = make(tmp_path / "clip.mkv"), tmp_path / "out"
     with pytest.raises(ZeroDivisionError), credentials.signed_file(there / "out.mkv") as partial:
-        credentials.sign(clip, partial, clip, credentials.load_signer(), SAID)
+        credentials.sign(clip, partial, clip, load_signer(), SAID)
         assert len(left_behind(there)) == 3  # with the lock
         _ = 1 / 0
     assert left_behind(there) == []

@@ -20,8 +20,7 @@ import clearswap
 from clearswap.api.convert import load_cast
 from clearswap.api.second_pass import SecondPass
 from clearswap.core.align import SmoothConfig, align, face_matrix
-from clearswap.core.blend import BlendConfig, MaskConfig, hull
-from clearswap.core.colour import colour_stats
+from clearswap.core.blend import BlendConfig, MaskConfig, colour_stats, hull
 from clearswap.core.detail import (
     SIDE,
     DetailStore,

@@ -19,6 +19,7 @@ import pytest
 
 import clearswap
 from clearswap.faces import first_pass, tracker
+from clearswap.faces.face_models import Guard
 from clearswap.faces.first_pass import FacesWriter, Finder, Kept, Recogniser, far_enough, find_faces, read_faces
 from clearswap.faces.tracker import Faces, TrackConfig, make_tracker
 from clearswap.media.video import read_frames
@@ -35,7 +36,7 @@ def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def finder() -> Finder:
-    return Finder(make_tracker(TrackConfig()), Recogniser([np.ones(128, np.float32)]), "match")
+    return Finder(make_tracker(TrackConfig()), Recogniser([np.ones(128, np.float32)]), "match", Guard())
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 import clearswap
 from clearswap.core.network import Side
 from clearswap.faces.selection import STRANGE, choose, person_distances, stretches
-from clearswap.faces.tracker import Faces, SceneCuts
+from clearswap.faces.tracker import Faces
 from clearswap.media.files import read_picture
+from clearswap.media.shown import SceneCuts
 from clearswap.media.video import read_frames
 from conftest import Footage
 from makers import Picture, Ran, cut_clip, pictures_of, psnr, save_picture, with_mark, write_clip

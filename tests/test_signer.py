@@ -18,7 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import clearswap
 from clearswap.disclosure import credentials, credentials_reader
-from clearswap.disclosure.credentials import SignConfig, Signer, Statement, known_roots, load_signer, make_pair
+from clearswap.disclosure.credentials import Statement
+from clearswap.disclosure.signer import SignConfig, Signer, known_roots, load_signer, make_pair
 from clearswap.media.files import encode_picture
 from makers import left_behind, scene
 
@@ -179,7 +180,7 @@ def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_once_sign_with_one_pair(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from clearswap.disclosure.credentials import load_signer\n"
+    code = "import sys, pathlib; from clearswap.disclosure.signer import load_signer\n"
     code += "print(load_signer(folder=pathlib.Path(sys.argv[1])).chain)"
     command = [sys.executable, "-c", code, str(tmp_path / "identity")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -205,11 +206,11 @@ def as_nobody(folder: Path, *places: Path) -> list[str]:
     lines = [
         "import os, sys; from pathlib import Path",
         "from cryptography.x509 import load_pem_x509_certificates as certificates",
-        "from clearswap.disclosure import credentials",
+        "from clearswap.disclosure import signer",
         "import clearswap.errors",
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)",
         "for place in map(Path, sys.argv[1:]):",
-        "    try: me = credentials.load_signer(folder=place)",
+        "    try: me = signer.load_signer(folder=place)",
         "    except clearswap.errors.ClearswapError as error: print(type(error).__name__, error)",
         "    else: print(not os.access(place, os.W_OK), certificates(me.chain.encode())[0].serial_number)",
     ]

@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 import clearswap
 from clearswap.api.check import CheckResult
 from clearswap.disclosure import credentials, credentials_reader, mark
-from clearswap.disclosure.credentials import OFFLINE, Signer, Statement, load_signer, make_pair
+from clearswap.disclosure.credentials import OFFLINE, Statement
 from clearswap.disclosure.credentials_reader import Provenance, sidecar_of
+from clearswap.disclosure.signer import Signer, known_roots, load_signer, make_pair
 from clearswap.media.files import encode_picture
 from makers import Ran, pictures_of, save_picture, scene, write_clip
 
@@ -159,7 +160,7 @@ def test_a_damaged_list_of_roots_spoils_no_file(tmp_path: Path, stranger: Signer
     for before in ("", "\0", "no certificate\n", "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"):
         for text in (before, before + stranger.root):
             (tmp_path / "root.pem").write_text(text + "\ufffd")
-            said = credentials_reader.read(signed, credentials.known_roots(tmp_path))
+            said = credentials_reader.read(signed, known_roots(tmp_path))
             assert said.state == ("trusted" if stranger.root in text else "valid")
 
 
@@ -349,7 +350,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, cli: Cli) -> None:
         ended.append(credentials_reader.read(clip).state)
         with credentials.signed_file(tmp_path / "out.mp4") as partial:
             credentials.sign(clip, partial, clip, load_signer(), SAID)
-        ended.append(credentials_reader.read(tmp_path / "out.mp4", credentials.known_roots()).state)
+        ended.append(credentials_reader.read(tmp_path / "out.mp4", known_roots()).state)
         ended.append(cli("check", tmp_path / "pipe.mp4").sentence())
 
     thread = threading.Thread(target=work, daemon=True)

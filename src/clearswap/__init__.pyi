@@ -8,6 +8,9 @@ from .api.evaluate import evaluate as evaluate
 from .api.extract import ExtractConfig as ExtractConfig
 from .api.extract import ExtractResult as ExtractResult
 from .api.extract import extract as extract
+from .api.forget import ForgetResult as ForgetResult
+from .api.forget import Found as Found
+from .api.forget import forget as forget
 from .api.plot import PlotResult as PlotResult
 from .api.plot import plot as plot
 from .api.preview import preview as preview
@@ -26,9 +29,11 @@ from .core.swap import with_look as with_look
 from .disclosure.consent import Consent as Consent
 from .disclosure.consent import read_consent as read_consent
 from .disclosure.consent import set_consent as set_consent
-from .disclosure.credentials import SignConfig as SignConfig
+from .disclosure.signer import SignConfig as SignConfig
 from .disclosure.stamp import LabelConfig as LabelConfig
 from .errors import ClearswapError as ClearswapError
+from .errors import ConsentError as ConsentError
+from .errors import ContentError as ContentError
 from .errors import FaceModelsMissing as FaceModelsMissing
 from .errors import FacesetError as FacesetError
 from .errors import InputError as InputError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from clearswap.checks import paths_of
 from clearswap.core.align import Frame
 from clearswap.disclosure import credentials_reader
 from clearswap.disclosure.consent import MEANINGS
-from clearswap.disclosure.credentials import known_roots
+from clearswap.disclosure.credentials import MARK_ALGORITHM
 from clearswap.disclosure.credentials_reader import Provenance
 from clearswap.disclosure.mark import MarkReading
 from clearswap.disclosure.mark import read as read_mark
+from clearswap.disclosure.signer import known_roots
 from clearswap.errors import InputError, OptionError
 from clearswap.media.files import is_picture, left_out, list_inputs, read_picture
 from clearswap.media.video import read_spread
@@ -49,12 +51,14 @@ class CheckResult:
         credentials: What its Content Credentials say.
         mark: What was found looking for the invisible mark; None where no frame could be read.
         trouble: Why it could not be read, as a sentence.
+        bound_to: The originals whose credentials name this mark.
     """
 
     file: Path
     credentials: Provenance
     mark: MarkReading | None = None
     trouble: str = ""
+    bound_to: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -111,6 +115,8 @@ class CheckResult:
             named = credentials.swap.get("mark") if credentials.swap else None
             other = ", not the one that the credentials name" if named not in (None, f"{mark.bits:04x}") else ""
             yield f"mark         0x{mark.bits:04x}, confidence {mark.confidence:.0f}{mirrored}{other}"
+            for original in self.bound_to:
+                yield f"bound to     {original}, whose credentials name this mark"
         elif mark is not None:
             yield "mark         none found"
         elif credentials.state != "none":
@@ -130,7 +136,8 @@ class CheckResult:
         words = {"file": str(self.file), "verdict": self.verdict, "trouble": self.trouble}
         name = self.file.name or str(self.file)  # "." has none
         words = {key: text.replace(str(self.file), name) for key, text in words.items()}
-        return words | {"code": self.code, "credentials": credentials, "mark": mark}
+        bound = [original.name for original in self.bound_to]
+        return words | {"code": self.code, "credentials": credentials, "mark": mark, "bound_to": bound}
 
 
 def _told_credentials(credentials: Provenance) -> Iterator[str]:
@@ -162,25 +169,34 @@ def _told_swap(swap: Mapping[str, Any]) -> Iterator[str]:
         yield from _told_swap(other)
 
 
-def check(files: Sequence[Path | str] | Path | str, *, on_progress: OnProgress = silent) -> list[CheckResult]:
+def check(
+    files: Sequence[Path | str] | Path | str,
+    *,
+    originals: Path | str | None = None,
+    on_progress: OnProgress = silent,
+) -> list[CheckResult]:
     """Say how pictures and videos were made, by any tool's Content Credentials and by Clearswap's mark.
 
     Nothing is written, and nothing is fetched from the network. A file that cannot be read does not end the rest.
 
     Args:
         files: Pictures, videos, or folders of either.
+        originals: A folder of files as they were signed. Of a file that carries the mark it is said which of them have
+            that mark, and so what a file without credentials was.
         on_progress: Called before each file.
 
     Returns:
         A result for each file; its `trouble` says why one could not be read.
 
     Raises:
+        InputError: There are no originals.
         OptionError: There is nothing to look at, or something that is no path.
     """
     paths = paths_of(files)
     if not paths:
         raise OptionError("There is nothing to check; give pictures, videos, or folders of either.")
     roots, checked = known_roots(), list[CheckResult]()
+    bound = {} if originals is None else _by_mark(Path(originals))
     if note := left_out(paths):
         on_progress(Progress("check", note=note))
     for given in paths:
@@ -191,8 +207,26 @@ def check(files: Sequence[Path | str] | Path | str, *, on_progress: OnProgress =
             continue
         for source in sources:
             on_progress(Progress("check", len(checked), unit="files"))
-            checked.append(_check_file(source, roots))
+            one = _check_file(source, roots)
+            checked.append(replace(one, bound_to=_same(one, bound)) if one.marked else one)
     return checked
+
+
+def _by_mark(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The files in a folder, by the mark that their credentials name. Raises `InputError` where there are none."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in list_inputs([folder]):
+        with suppress(OSError):
+            bits = credentials_reader.read(path).bindings.get(MARK_ALGORITHM)
+            if bits is not None:
+                found[bits] = (*found.get(bits, ()), path)
+    return found
+
+
+def _same(one: CheckResult, bound: Mapping[str, tuple[Path, ...]]) -> tuple[Path, ...]:
+    """The originals with the mark of a file, but for itself."""
+    bits = "" if one.mark is None else f"{one.mark.bits:04x}"
+    return tuple(path for path in bound.get(bits, ()) if path.resolve() != one.file.resolve())
 
 
 def worst(checked: Sequence[CheckResult]) -> int:

@@ -29,9 +29,11 @@ from clearswap.core.detail import SIDE, Detailer
 from clearswap.core.network import Side
 from clearswap.core.swap import BlendConfig, Swapper, drawer
 from clearswap.disclosure import credentials
-from clearswap.disclosure.credentials import SignConfig, Signer, Statement, load_signer, sidecar_of
+from clearswap.disclosure.consent import consent_of, require_lasting
+from clearswap.disclosure.credentials import Statement, sidecar_of
+from clearswap.disclosure.signer import SignConfig, Signer, load_signer
 from clearswap.disclosure.stamp import LabelConfig, make_stamp, mark_in, require_label
-from clearswap.errors import InputError
+from clearswap.errors import ContentError, InputError
 from clearswap.faces.face_models import ExpressionReader, Landmarker, roi_of
 from clearswap.faces.first_pass import FacesWriter, Finder, far_enough, find_faces, make_finder, read_faces
 from clearswap.faces.selection import STRANGE, Role, SelectConfig, choose, person_distances
@@ -142,6 +144,7 @@ def convert(
     *,
     to: Side,
     also: Sequence[Role] = (),
+    purpose: str = "",
     select: SelectConfig = SelectConfig(),
     mask: MaskConfig = MaskConfig(),
     blend: BlendConfig = BlendConfig(),
@@ -168,6 +171,7 @@ def convert(
         output: The file to write (.mp4, .mov, .mkv, .png, .jpg), or the folder when `video` is one.
         to: Whose face is put in: the person of the first (a) or the second (b) face set in training.
         also: Further people to replace at the same time, each by a face of another model.
+        purpose: What this is for. Needed where a person agreed to one purpose only, and then the same.
         select: Which faces are replaced.
         mask: How the face area is cut out.
         blend: How the new face is fitted into the frame.
@@ -183,6 +187,7 @@ def convert(
 
     Raises:
         InputError: The video cannot be read, or shows nobody to replace.
+        ConsentError: A person's consent has ended, was withdrawn, or is for another purpose.
         ModelError: The model is missing or damaged.
         OptionError: The encoder is not available, or does not suit the video.
         OutputError: `output` cannot be written or signed.
@@ -195,7 +200,7 @@ def convert(
         require_container(wanted, encoding)
     require_label(label)
     roles = [Role(Path(model), to), *also]
-    opened = [checkpoint.open_model(role.model) for role in roles]
+    opened = open_models(roles, purpose)
     cast = load_cast(roles, opened, select, mask, blend, tracking, on_progress)
     statement = credentials.statement_of(opened, names=publish_names)
     settings = _Settings(smoothing, encoding, time_range, label, load_signer(signing), statement, resume, on_progress)
@@ -216,6 +221,15 @@ def convert(
     if not result.swapped:
         raise _nobody(source, result, None)
     return result
+
+
+def open_models(roles: Sequence[Role], purpose: str) -> list[SavedModel]:
+    """The models of all roles. Raises `ModelError`, and `ConsentError` where a person of one is not to be shown."""
+    opened = [checkpoint.open_model(role.model) for role in roles]
+    for role, model in zip(roles, opened, strict=True):
+        shown = {side: f"person {side} of {role.model}" for side in ("a", "b")}
+        require_lasting(consent_of(model), shown, purpose)
+    return opened
 
 
 def load_cast(
@@ -270,16 +284,22 @@ def _convert_file(
             try_container(output, info, settings.encoding, plan, work)
         for note in (*info.notes, *(() if plan is None else plan.notes)):
             settings.tell(note)
-        faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
+        if marks := credentials.marks_of_others(video):
+            settings.tell(f"{video.name} carries {', '.join(marks)}")
+        try:
+            faces, earlier_mark = _first_pass(info, work, cast.finder, settings)
+        except ContentError:
+            clear(work)  # nobody goes on from here
+            raise
         roles = choose(faces, cast.finder.which)
         result = _count_frames(faces, roles)
         if not result.swapped:
             if alone:
-                clear(work)  # nobody goes on from here
+                clear(work)
                 raise _nobody(video, result, person_distances(faces))
             _copy(video, signed)
             return result
-        statement = settings.statement
+        statement = replace(settings.statement, frames=result.frames)
         if earlier_mark is not None:
             statement = replace(statement, mark=earlier_mark, earlier_mark=earlier_mark)
         stamp = make_stamp(

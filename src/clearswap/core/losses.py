@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clearswap.core.colour import LUMA
+from clearswap.core.blend import LUMA
 
 
 def weighted_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:

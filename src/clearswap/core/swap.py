@@ -16,8 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearswap.core.align import Frame, Matrix, Points, align, face_matrix, transform, zoomed
-from clearswap.core.blend import BlendConfig, MaskConfig, decided, face_mask, match_sharpness, only_face, paste
-from clearswap.core.colour import colour_stats, transfer_colour
+from clearswap.core.blend import (
+    BlendConfig,
+    MaskConfig,
+    colour_stats,
+    decided,
+    face_mask,
+    match_sharpness,
+    only_face,
+    paste,
+    transfer_colour,
+)
 from clearswap.core.detail import SIDE, Detailer, FaceDetail, Layer, Shares, enlarged, find_layer, lay_over, resized
 from clearswap.core.expression import Expressions, no_expression
 from clearswap.core.network import Drawn, ModelConfig, Side, SwapNet
@@ -32,7 +41,7 @@ class NewFace:
     patch: Tensor  # (3, S, S) in 0..1
     mask: NDArray[np.float32]  # (S, S) in 0..1
     aligned: NDArray[np.float32]  # (S, S, 3) in 0..1: the face that it replaces, as the network saw it (`only_face`)
-    patch_stats: Tensor  # (K,): the colours of the patch, see `core/colour.py`
+    patch_stats: Tensor  # (K,): the colours of the patch, see `core/blend.py`
     face_stats: Tensor  # (K,): the colours of the face that it replaces
     matrix: Matrix  # from the frame to the square
     detail: FaceDetail | None = None  # the person's own pictures of which it gets its fine part

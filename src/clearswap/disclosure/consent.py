@@ -1,8 +1,9 @@
-"""The consent record: who a face set shows, and on what basis the footage is used.
+"""The consent record: who a face set shows, on what basis the footage is used, for what, and until when.
 
 It lies in the face set's folder as `consent.toml`, small enough to be read and edited by hand, and travels with every
-model that is trained on the set (`training/checkpoint.py`). Training begins only when it is there for both persons. It
-is a statement by whoever uses the footage and proves nothing: it makes them say it, once, where it can be found.
+model that is trained on the set (`training/checkpoint.py`). Training begins only when it is there for both persons, and
+neither training nor conversion goes on where consent has ended, was withdrawn, or was given for another purpose. It is
+a statement by whoever uses the footage and proves nothing: it makes them say it, once, where it can be found.
 
     clearswap.set_consent("faces_a", basis="agreed", name="Alice", note="signed release 2026-11-03")
 """
@@ -13,18 +14,24 @@ import datetime
 import json
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from clearswap.checks import stored
-from clearswap.errors import FacesetError, ModelError, OptionError
+from clearswap.errors import ConsentError, FacesetError, ModelError, OptionError
 from clearswap.faces.faceset import require_faceset
 from clearswap.media.files import atomic_file
 
 if TYPE_CHECKING:
     from clearswap.training.checkpoint import SavedModel
 
+TERMS = "1"  # which version of TERMS.md holds
+SHORT_TERMS = (
+    "For footage of people who agreed, of yourself, or of synthetic people; when consent ends, delete what is kept.",
+    "No sexual content. No deceit: say that it is generated. No live impersonation. The marks in outputs stay.",
+)
 FILE = "consent.toml"
 OLD_FILE = "subject.toml"  # its name before version 0.2, when the basis was called `footing`
 Basis: TypeAlias = Literal["agreed", "me", "synthetic", "licensed", "research"]
@@ -41,20 +48,47 @@ _HEAD = f"""# Who this face set shows, and on what basis the footage is used. Cl
 #
 # basis is one of:
 {_CHOICES}#
-# name and note are for you and may be left out. The name is kept in models that are trained on this set, the note is
-# not, and neither is published unless you ask for it.
+# All else may be left out. name says who it is, purpose for what, and valid_until how long it may be used: training and
+# conversion ask for the same purpose, and refuse after that day, or once withdrawn gives one. These and project are
+# kept in models that are trained on this set; note and contact are not. Nothing but the basis and its date is
+# published unless you ask for it.
 
 """
+_TEXTS = ("basis", "name", "purpose", "project", "note", "contact")
+_DATES = ("date", "valid_until", "withdrawn")
+_OWN = ("note", "contact")  # what stays in the face set
 
 
 @dataclass(frozen=True)
 class Consent:
-    """On what basis footage of a person is used, who that is, and when the basis was stated."""
+    """On what basis footage of a person is used, and within what bounds.
+
+    Attributes:
+        basis: One of `MEANINGS`.
+        name: Who it is.
+        note: For whoever uses the footage, such as where an agreement lies.
+        date: When the basis was stated.
+        purpose: For what it may be used; "" for anything.
+        project: What it is used in.
+        valid_until: The last day on which it may be used.
+        withdrawn: The day on which the person withdrew the consent.
+        contact: How to reach the person.
+    """
 
     basis: Basis
     name: str = ""
     note: str = ""
     date: datetime.date | None = None
+    purpose: str = ""
+    project: str = ""
+    valid_until: datetime.date | None = None
+    withdrawn: datetime.date | None = None
+    contact: str = ""
+
+    def to_text(self) -> dict[str, str]:
+        """What is known, by the names of the fields, as text."""
+        dates = {key: day.isoformat() for key in _DATES if (day := getattr(self, key)) is not None}
+        return {key: text for key in _TEXTS if (text := getattr(self, key))} | dates
 
 
 def read_consent(folder: Path) -> Consent | None:
@@ -85,52 +119,87 @@ def write_consent(folder: Path, consent: Consent) -> None:
     Raises `FacesetError` where there is no face set, and `OutputError`.
     """
     require_faceset(folder)
-    texts = {"basis": consent.basis, "name": consent.name, "note": consent.note}
-    # a text in quotes as TOML wants it is JSON's but for one more character
-    quoted = {key: json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f") for key, text in texts.items()}
-    lines = [f"{key} = {quoted[key]}\n" for key, text in texts.items() if text]
-    if consent.date is not None:
-        lines.append(f"date = {consent.date.isoformat()}\n")
+    lines: list[str] = []
+    for key, text in consent.to_text().items():
+        # a text in quotes as TOML wants it is JSON's but for one more character
+        quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        lines.append(f"{key} = {text if key in _DATES else quoted}\n")
     with atomic_file(folder / FILE) as partial:
         partial.write_text(_HEAD + "".join(lines), "utf-8", errors="replace")
     (folder / OLD_FILE).unlink(missing_ok=True)
 
 
 def set_consent(
-    faces: Path | str, *, basis: Basis | None = None, name: str | None = None, note: str | None = None
+    faces: Path | str,
+    *,
+    basis: Basis | None = None,
+    name: str | None = None,
+    purpose: str | None = None,
+    project: str | None = None,
+    valid_until: str | None = None,
+    withdrawn: bool | None = None,
+    note: str | None = None,
+    contact: str | None = None,
+    person: Literal["a", "b"] | None = None,
 ) -> Consent:
-    """Say, or show, who a face set shows and on what basis the footage is used.
+    """Say, or show, who a face set shows, on what basis the footage is used, for what, and until when.
 
     Training needs it of both persons. It is kept as consent.toml in the face set, which you can edit, and travels with
-    the model. Name and note are not published unless you ask for it. What is not given stays as it was.
+    the model. Nothing but the basis and its date is published unless you ask for it. What is not given stays as it was;
+    "" takes it away.
 
     Args:
-        faces: A face set.
+        faces: A face set; or a model, with `person`, where a consent ends after the training.
         basis: On what basis the footage is used: the person "agreed" to it, it is "me", a "synthetic" person,
             "licensed" footage, or a "research" corpus.
-        name: Who it is. Kept in the face set and in models; "" takes it away.
-        note: For yourself, such as where the agreement lies. Kept in the face set only; "" takes it away.
+        name: Who it is. Kept in the face set and in models.
+        purpose: For what it may be used. Training and conversion then have to name the same purpose.
+        project: What it is used in. Kept in models, too.
+        valid_until: The last day on which it may be used, like 2027-01-31. Training and conversion refuse afterwards.
+        withdrawn: The person has withdrawn the consent, today. Training and conversion refuse from now on; `forget`
+            deletes what shows them.
+        note: For yourself, such as where the agreement lies. Kept in the face set only.
+        contact: How to reach the person. Kept in the face set only.
+        person: Which of a model's persons, a or b.
 
     Returns:
         The record as it is now.
 
     Raises:
         FacesetError: There is no face set.
-        OptionError: A name or note is given, and nobody has said on what basis.
-        OutputError: The face set cannot be written to.
+        ModelError: There is no model, or it has no record of that person.
+        OptionError: Nobody has said on what basis, or a date is none.
+        OutputError: The face set or model cannot be written to.
     """
     folder = Path(faces)
-    require_faceset(folder)
-    consent = _with_basis(read_consent(folder), basis)
+    if person is None:
+        require_faceset(folder)
+        known = read_consent(folder)
+    else:
+        known = model_consent(folder).get(person)
+    consent = _with_basis(known, basis)
     if consent is None:
         raise OptionError(f"Nobody has said yet on what basis {folder} is used; give a basis, too, such as agreed.")
-    consent = replace(
-        consent,
-        name=consent.name if name is None else name,
-        note=consent.note if note is None else note,
-    )
-    keep_consent({"": folder}, {"": consent})
+    given: dict[str, Any] = {"name": name, "purpose": purpose, "project": project, "note": note, "contact": contact}
+    consent = replace(consent, **{key: text for key, text in given.items() if text is not None})
+    if valid_until is not None:
+        consent = replace(consent, valid_until=_day_given(valid_until) if valid_until else None)
+    if withdrawn is not None and withdrawn != (consent.withdrawn is not None):
+        consent = replace(consent, withdrawn=datetime.date.today() if withdrawn else None)
+    if person is None:
+        keep_consent({"": folder}, {"": consent})
+    else:
+        from clearswap.training import checkpoint
+
+        checkpoint.rewrite_consent(folder, person, in_model(consent))
     return consent
+
+
+def _day_given(text: str) -> datetime.date:
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError as error:
+        raise OptionError(f"{text!r} is no day; give one like 2027-01-31.") from error
 
 
 def require_consent(
@@ -154,6 +223,31 @@ def require_consent(
             f"Nobody has said yet who {names} {show} and on what basis; give {options} as agreed ({_OTHERS}){run}."
         )
     return records
+
+
+def require_lasting(records: Mapping[str, Consent], shown: Mapping[str, str], purpose: str) -> None:
+    """Raise `ConsentError` where a consent has ended, was withdrawn, or is for another `purpose` than this one.
+
+    `shown`: in words, whom each of the `records` is about, where it has no name.
+    """
+    for side, consent in records.items():
+        who = consent.name or shown[side]
+        if consent.withdrawn is not None:
+            raise ConsentError(
+                f"{who} withdrew the consent on {consent.withdrawn}; delete what shows this person with: "
+                f'clearswap forget "{consent.name or "NAME"}".'
+            )
+        if consent.valid_until is not None and datetime.date.today() > consent.valid_until:
+            raise ConsentError(
+                f"The consent of {who} ended on {consent.valid_until}; ask for another one, and state it with: "
+                "clearswap consent FACES --valid-until DATE."
+            )
+        if consent.purpose and consent.purpose.casefold().split() != purpose.casefold().split():
+            other = f'not to "{purpose}"' if purpose else "and no purpose was given"
+            raise ConsentError(
+                f'{who} agreed to "{consent.purpose}", {other}; give `purpose` as it was agreed, or ask for another '
+                "consent."
+            )
 
 
 def keep_consent(sets: Mapping[str, Path], records: Mapping[str, Consent]) -> None:
@@ -183,11 +277,15 @@ def consent_of(model: SavedModel) -> dict[str, Consent]:
         ) from error
 
 
+def in_model(consent: Consent) -> dict[str, str]:
+    """The part of a record that models keep, as text."""
+    return {key: text for key, text in consent.to_text().items() if key not in _OWN}
+
+
 def public(consent: Consent, *, name: bool = False) -> dict[str, str]:
     """The part of a record that everybody may read, as text: the basis, its date, and the `name` if asked for."""
-    date = consent.date.isoformat() if consent.date is not None else ""
-    fields = {"basis": consent.basis, "name": consent.name if name else "", "date": date}
-    return {key: text for key, text in fields.items() if text}
+    shown = ("basis", "name", "date") if name else ("basis", "date")
+    return {key: text for key, text in consent.to_text().items() if key in shown}
 
 
 def _with_basis(known: Consent | None, basis: Basis | None) -> Consent | None:
@@ -201,24 +299,29 @@ def _with_basis(known: Consent | None, basis: Basis | None) -> Consent | None:
 
 def _parse(fields: Mapping[str, Any]) -> Consent:
     """A record from the entries of a file. Raises `ValueError` with words that go on after the file's name."""
-    known = ("basis", "name", "note", "date")
-    if strange := [key for key in fields if key not in (*known, "footing")]:
-        raise ValueError(f"has an entry {strange[0]!r}, which is none of {', '.join(known)}")
+    entries = (*_TEXTS, *_DATES)
+    if strange := [key for key in fields if key not in (*entries, "footing")]:
+        raise ValueError(f"has an entry {strange[0]!r}, which is none of {', '.join(entries)}")
     key = "footing" if "footing" in fields and "basis" not in fields else "basis"
     if key not in fields:
         raise ValueError("does not say on what basis the footage is used")
-    basis, name, note = fields[key], fields.get("name", ""), fields.get("note", "")
+    basis = fields[key]
     if not isinstance(basis, str) or basis not in MEANINGS:
         raise ValueError(f"gives {basis!r} as {key}, which is none of {', '.join(MEANINGS)}")
-    if not isinstance(name, str) or not isinstance(note, str):
-        raise ValueError("has a name or note that is not a text in quotes")
-    date = fields.get("date")
-    if isinstance(date, datetime.datetime):
-        date = date.date()
-    try:
-        date = datetime.date.fromisoformat(date) if isinstance(date, str) else date
-    except ValueError:
-        date = fields["date"]
-    if date is not None and not isinstance(date, datetime.date):
-        raise ValueError(f"gives {date!r} as date, which is none; write it like 2026-11-03")
-    return Consent(basis, name, note, date)
+    known: dict[str, Any] = {name: fields[name] for name in _TEXTS if name in fields} | {"basis": basis}
+    if wrong := [name for name, text in known.items() if not isinstance(text, str)]:
+        raise ValueError(f"has a {wrong[0]} that is not a text in quotes")
+    known.update((name, _day(name, fields[name])) for name in _DATES if name in fields)
+    return Consent(**known)
+
+
+def _day(name: str, value: Any) -> datetime.date:
+    """A day from a file. Raises `ValueError` as `_parse` does."""
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return datetime.date.fromisoformat(value)
+    if not isinstance(value, datetime.date):
+        raise ValueError(f"gives {value!r} as {name}, which is no day; write it like 2026-11-03")
+    return value

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import c2pa
 
-from clearswap.disclosure.credentials import OFFLINE, OTHER, SWAP, kind_of, read_sidecar, sidecar_of
+from clearswap.disclosure.credentials import OFFLINE, OTHER, SOFT_BINDING, SWAP, kind_of, read_sidecar, sidecar_of
 
 State: TypeAlias = Literal["trusted", "valid", "expired", "altered", "broken", "none"]
 _MADE_BY_AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 _SOUND: Mapping[str, State] = {"Trusted": "trusted", "Valid": "valid"}  # C2PA's own verdicts; the third is Invalid
+_SAID = ("model", "mark", "earlier_mark", "terms")
 _UNTRUSTED = "signingCredential.untrusted"
 _EXPIRED = frozenset({"signingCredential.expired", "claimSignature.outsideValidity"})
 _NEVER_THERE = frozenset({"assertion.required.missing", "claim.hardBindings.missing"})  # signed like that
@@ -44,6 +45,7 @@ class Provenance:
         actions: What was done, such as "c2pa.edited".
         generated: Whether it is declared that a model made the picture, or a part of it.
         swap: Clearswap's own statement (`credentials.Statement`, as JSON); None in other tools' files.
+        bindings: The marks that the picture is said to carry (C2PA's soft bindings), by algorithm.
         parents: The files it was made from.
         sidecar: The `.c2pa` file that holds all this, if it is not inside.
     """
@@ -56,6 +58,7 @@ class Provenance:
     actions: tuple[str, ...] = ()
     generated: bool = False
     swap: Mapping[str, Any] | None = None
+    bindings: Mapping[str, str] = field(default_factory=dict[str, str])
     parents: tuple[Parent, ...] = ()
     sidecar: Path | None = None
 
@@ -120,6 +123,7 @@ def _provenance(report: Any, sidecar: Path | None) -> Provenance:
         actions=tuple(_plain(action.get("action")) for action in actions),
         generated=any(source in _MADE_BY_AI for source in sources),
         swap=_swap(said.get(SWAP)),
+        bindings=dict(_binding(data) for label, data in said.items() if label.startswith(SOFT_BINDING)),
         parents=tuple(_parent(made, manifests) for made in _dicts(manifest.get("ingredients"))),
         sidecar=sidecar,
     )
@@ -130,7 +134,7 @@ def _swap(said: Any, *, first: bool = True) -> Mapping[str, Any] | None:
     if not isinstance(said, dict):
         return None
     given = _dict(said)
-    fields: dict[str, Any] = {key: _plain(given[key]) for key in ("model", "mark", "earlier_mark") if key in given}
+    fields: dict[str, Any] = {key: _plain(given[key]) for key in _SAID if key in given}
     if first and "also" in given:  # further models; those name none again
         fields["also"] = [_swap(one, first=False) for one in _dicts(given["also"])]
     people = _dict(given.get("consent", given.get("subjects")))  # before version 0.2: subjects, with footing for basis
@@ -142,6 +146,12 @@ def _swap(said: Any, *, first: bool = True) -> Mapping[str, Any] | None:
         if isinstance(record, dict)
     }
     return fields
+
+
+def _binding(said: Any) -> tuple[str, str]:
+    """Algorithm and value of a soft binding."""
+    blocks = _dicts(_dict(said).get("blocks"))
+    return _plain(_dict(said).get("alg")), _plain(blocks[0].get("value")) if blocks else ""
 
 
 def _faults(results: Any) -> tuple[str, ...]:

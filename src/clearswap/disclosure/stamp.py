@@ -40,6 +40,7 @@ _LEAST = 12.0  # pixels: the letters' size on small frames
 # of the letters' size: the plate's distance from the frame's edges, its room at the words' ends, above capitals and
 # below the line, and around tall and deep letters
 _MARGIN, _ENDS, _ABOVE, _AROUND = 0.9, 0.62, 0.42, 0.2
+_ICON = 1.7  # of the capitals' height: the sign's side
 _ROUND = 0.32  # of the plate's height: the radius of its corners
 # Over white, white letters on a plate of this opacity have a contrast of 6.2; WCAG 2.1 asks for 4.5.
 _OPACITY, _DARK, _WHITE = 0.66, 16, 255
@@ -53,13 +54,15 @@ class LabelConfig:
     Attributes:
         label: Write a small label into a corner of every picture and frame, the corner that faces cover least.
         label_text: What it says, in any language.
-        label_scale: How large it is, 1 being 2.4 % of the frame's shorter side (0.5 to 4).
+        label_icon: Draw a sign next to the words: a disc, half of it filled, with "AI" in it, for "partly by AI".
+        label_scale: How large it is, 1 being 2.4 % of the frame's shorter side (0.5 to 4). 2.1 is 5 %.
         label_font: A font file (.ttf, .otf, .ttc) for letters that the usual font lacks, such as Chinese ones. The
             usual one has Latin, Greek, Cyrillic, Arabic, Hebrew, Armenian and Georgian ones.
     """
 
     label: bool = True
     label_text: str = TEXT
+    label_icon: bool = False
     label_scale: Annotated[float, Meta(ge=0.5, le=4)] = 1.0
     label_font: str | None = None
 
@@ -161,11 +164,15 @@ def _draw_label(config: LabelConfig, size: float) -> Label:
     capital = -font.getbbox("H", anchor="ls")[1]  # above the line
     left, top, right, bottom = font.getbbox(text, anchor="ls")
     ends, above, around = round(_ENDS * size), round(_ABOVE * size), max(1, round(_AROUND * size))
+    icon = _draw_icon(config, round(_ICON * capital)) if config.label_icon else None
+    room = 0 if icon is None else icon.width + round(_ENDS * size / 2)
     line = round(max(capital + above, around - top))
-    height, width = line + round(max(above, around + bottom)), round(right - left) + 2 * ends
+    height, width = line + round(max(above, around + bottom)), round(right - left) + 2 * ends + room
 
     letters = Image.new("L", (width, height))
-    ImageDraw.Draw(letters).text((ends - left, line), text, _WHITE, font, "ls")
+    ImageDraw.Draw(letters).text((ends + room - left, line), text, _WHITE, font, "ls")
+    if icon is not None:
+        letters.paste(icon, (ends, round(line - (capital + icon.height) / 2)))
     large = Image.new("L", (_FINER * width, _FINER * height))
     box = (0, 0, large.width - 1, large.height - 1)
     ImageDraw.Draw(large).rounded_rectangle(box, round(_FINER * _ROUND * height), _WHITE)
@@ -174,6 +181,17 @@ def _draw_label(config: LabelConfig, size: float) -> Label:
     written = np.asarray(np.asarray(letters)[..., None] / 255, np.float32)  # how much of each pixel is letter
     dark = np.asarray(_OPACITY * np.asarray(plate)[..., None] / 255, np.float32)
     return Label(keep=(1 - dark) * (1 - written), add=dark * _DARK * (1 - written) + _WHITE * written)
+
+
+def _draw_icon(config: LabelConfig, side: int) -> Image.Image:
+    """The sign, (side, side), 255 where it is white: a disc whose left half is filled; "A" in it is dark, "I" white."""
+    large = Image.new("L", (_FINER * side, _FINER * side))
+    draw, end, font = ImageDraw.Draw(large), _FINER * side - 1, config.font(_FINER * side * 0.47)
+    draw.ellipse((0, 0, end, end), outline=_WHITE, width=round(0.09 * end))
+    draw.pieslice((0, 0, end, end), 90, 270, fill=_WHITE)
+    draw.text((0.47 * end, 0.5 * end), "A", 0, font, "rm")
+    draw.text((0.57 * end, 0.5 * end), "I", _WHITE, font, "lm")
+    return large.resize((side, side), Image.Resampling.BOX)
 
 
 def place(height: int, width: int, size: tuple[int, int], corner: Corner) -> tuple[int, int, int, int]:

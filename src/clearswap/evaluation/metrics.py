@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clearswap.core.colour import LUMA
+from clearswap.core.blend import LUMA
 from clearswap.core.losses import structural_similarity
 from clearswap.faces.face_models import PERCEPTUAL, find_weights
 

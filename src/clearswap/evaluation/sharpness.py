@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clearswap.core.blend import blurred
-from clearswap.core.colour import LUMA
+from clearswap.core.blend import LUMA, blurred
 
 Picture = NDArray[np.float32]
 

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearswap.core.align import Frame, Points
-from clearswap.core.blend import blurred, hull
-from clearswap.core.colour import LUMA
+from clearswap.core.blend import LUMA, blurred, hull
 from clearswap.core.detail import SIDE, Warp, features, triangulate
 from clearswap.faces.faceset import FaceRecord, mask_of, read_face
 

@@ -1,4 +1,5 @@
-"""The first pass over a clip: find its faces, follow them, and look now and then whose they are.
+"""The first pass over a clip: find its faces, follow them, and look now and then whose they are, and whether it shows
+what Clearswap is not for.
 
 What is found goes into a working folder as it is found, and every ten seconds or so what the tracker knows by then. So
 a run that was killed at any moment goes on from there, and finds what it would have found.
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from clearswap.checks import Count, decode, stored
 from clearswap.core.align import Frame
 from clearswap.errors import InputError, OptionError
+from clearswap.faces.face_models import Guard
 from clearswap.faces.selection import Embedding, Role, SelectConfig, WhichFaces, chip
 from clearswap.faces.tracker import (
     LANDMARKS,
@@ -66,11 +68,13 @@ class Finder:
         tracker: Finds and follows faces; each clip gets a fresh one.
         recogniser: Tells the persons to replace from others.
         which: Which faces are replaced.
+        guard: Refuses what Clearswap is not for.
     """
 
     tracker: Tracker
     recogniser: Recogniser
     which: WhichFaces
+    guard: Guard
 
 
 def make_finder(
@@ -90,21 +94,21 @@ def make_finder(
         raise OptionError(
             f'Several people are replaced by who they are; leave `also` out, or `faces` "{select.faces}".'
         )
-    tracker = make_tracker(tracking)
+    tracker, guard = make_tracker(tracking), Guard()
     if select.faces != "match":
-        return Finder(tracker, Recogniser([]), select.faces)
+        return Finder(tracker, Recogniser([]), select.faces, guard)
     wanted = list(persons)
     if select.like is not None:
         wanted[0] = person_in(select.like, tracker)
     known = [person for person in wanted if person is not None]
     if len(known) == len(roles):
-        return Finder(tracker, Recogniser(known), "match")
+        return Finder(tracker, Recogniser(known), "match", guard)
     unknown = next(role.model for role, person in zip(roles, wanted, strict=True) if person is None)
     why = f"{unknown} does not know who its persons are"
     if len(roles) > 1:
         raise OptionError(f"{why}, so it cannot take part in replacing several people; train it further first.")
     on_progress(Progress("convert", note=f"{why}, so the largest face of each frame is replaced"))
-    return Finder(tracker, Recogniser([]), "largest")
+    return Finder(tracker, Recogniser([]), "largest", guard)
 
 
 def person_in(picture: Path, tracker: Tracker) -> NDArray[np.float32]:
@@ -128,9 +132,10 @@ def find_faces(
     """Find the faces of a clip and hand them to `writer`; yields each frame when that is done.
 
     Where the writer holds what an earlier run has found, the pass goes on from there: the frames before that are
-    yielded only. `name` and `total` (frames) are what `on_progress` says of the clip.
+    yielded only. `name` and `total` (frames) are what `on_progress` says of the clip. Raises `ContentError` for footage
+    that Clearswap is not for.
     """
-    kept, coming, states = writer.kept, iter(frames), dict[int, TrackerState]()
+    kept, coming, states = writer.kept, finder.guard(frames, name), dict[int, TrackerState]()
     yield from islice(coming, kept.start)
     looked, crowded = dict(kept.looked), dict(kept.crowded)  # by track, the frame in which each was the case last
     tracker = finder.tracker.fresh() if kept.tracker is None else finder.tracker.restored(kept.tracker)

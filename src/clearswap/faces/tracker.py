@@ -15,14 +15,13 @@ reads some hundred frames at a time, so memory hardly grows with a clip's length
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ from clearswap.checks import Count, Share, check_fields
 from clearswap.core.align import Frame, Points, SmoothConfig, smooth_tracks
 from clearswap.faces.face_models import Detections, Detector, Landmarker, Roi, five_points_roi, roi_of
 from clearswap.media.pipeline import ahead
-from clearswap.media.shown import VideoFrame
+from clearswap.media.shown import LATELY, SceneCuts, VideoFrame, shrunk
 
 # Presence that is enough once a face is followed, and to find it again where it was lost. A hand over half of a face
 # brings the presence down to some hundredths while the landmarks stay within 20 % of the eye distance; on seven people
@@ -39,11 +38,6 @@ from clearswap.media.shown import VideoFrame
 # face that is gone has less still, and the detector has its say within `detect_every` frames.
 _HELD, _AGAIN = 0.03, 0.2
 _MISSED = 12  # frames for which a lost face is looked for where it was
-# A cut changes the picture by so much (of 255), and by so many times what it changed lately. In six clips of people who
-# talk and turn, frames differ from the one before by 4.9 at most; a lamp swung past a face makes 12.6, 3.1 times as
-# much as lately.
-_LEAST, _TIMES = 10.0, 5.0
-_LATELY = 12  # frames
 _FOLLOW = 0.1  # how fast the side of the square follows the face's size: it feeds back on itself
 
 
@@ -120,7 +114,7 @@ class TrackerState:
     since_detection: Count
     tracks: Count
     last: Annotated[list[_Number], Meta(max_length=3 * 16 * 16)]  # the frame before, for `SceneCuts`; of the first none
-    lately: Annotated[list[_Number], Meta(max_length=_LATELY)]
+    lately: Annotated[list[_Number], Meta(max_length=LATELY)]
 
     def __post_init__(self) -> None:
         if len(self.last) not in (0, 3 * 16 * 16):
@@ -261,38 +255,6 @@ def same_place(face: Face, box: NDArray[np.float32]) -> bool:
     inter = float(np.prod(np.clip(high - low, 0, None)))
     union = float(np.prod(mine[2:] - mine[:2]) + np.prod(box[2:] - box[:2])) - inter
     return inter > 0.25 * max(union, 1e-6)
-
-
-class SceneCuts:
-    """Watches the frames of one clip."""
-
-    def __init__(self, last: Sequence[float] = (), lately: Sequence[float] = ()) -> None:
-        """Begin anew, or with the frame before (16 x 16 x 3) and what frames changed lately."""
-        self._last = np.array(last, np.float32).reshape(16, 16, 3) if len(last) else None
-        self._lately: deque[float] = deque(lately, maxlen=_LATELY)
-
-    def state(self) -> tuple[list[float], list[float]]:
-        """What another would have to begin with, to go on from here."""
-        return ([] if self._last is None else self._last.ravel().tolist()), list(self._lately)
-
-    def __call__(self, picture: Frame) -> bool:
-        """Whether the next frame of the clip belongs to another shot than the one before."""
-        small = shrunk(picture)
-        change = 0.0 if self._last is None else float(np.abs(small - self._last).mean())
-        self._last = small
-        usual = float(np.median(self._lately)) if self._lately else 0.0
-        if change > max(_LEAST, _TIMES * usual):
-            self._lately.clear()
-            return True
-        self._lately.append(change)
-        return False
-
-
-def shrunk(picture: Frame) -> NDArray[np.float32]:
-    """A picture in 16x16 pixels: what is left when nothing in it can be recognised."""
-    step = max(1, min(picture.shape[:2]) // 128)  # every so many pixels are enough: 0.1 ms a 720p frame, not 1.5
-    thinned = np.ascontiguousarray(picture[::step, ::step])
-    return np.asarray(cv2.resize(thinned, (16, 16), interpolation=cv2.INTER_AREA), np.float32)
 
 
 # Frames: a quarter of a second. On seven people and one passing hand this finds 98.7 to 100 % of the frames, and the

@@ -37,7 +37,7 @@ from clearswap.checks import decode
 from clearswap.core.modern import build, to_device
 from clearswap.core.network import Counters, ModelConfig, Side, SwapNet
 from clearswap.errors import ModelError, OptionError
-from clearswap.media.files import atomic_file, clear, fresh, output_errors, partial_of
+from clearswap.media.files import atomic_file, clear, fresh, locked, output_errors, partial_of
 
 if TYPE_CHECKING:  # a conversion reads models and needs nothing of training
     from clearswap.core.train_step import TrainingState
@@ -206,6 +206,23 @@ def save(folder: Path, state: TrainingState) -> None:
     }
     with atomic_file(folder / FILE) as partial, write_errors():
         save_file(tensors, partial, {"clearswap": json.dumps(about)})
+
+
+def rewrite_consent(folder: Path, side: Side, record: Mapping[str, str]) -> None:
+    """Give a person of the model in `folder`, and of its snapshots, another consent record, as text.
+
+    Raises `ModelError` and `OutputError`.
+    """
+    open_model(folder)
+    with locked(folder, inside=True):
+        for path in [folder / FILE, *sorted((folder / SNAPSHOTS).glob("*.safetensors"))]:
+            with _damaged(path):
+                file: Any = safe_open(path, "pt")
+                about = json.loads(said_of_itself(file))
+                about["consent"] = {**about.pop("subjects", {}), **about.get("consent", {}), side: dict(record)}
+                tensors = _read(file, "", path)
+            with atomic_file(path) as partial, write_errors():
+                save_file(tensors, partial, {"clearswap": json.dumps(about)})
 
 
 @contextmanager
