@@ -182,7 +182,7 @@ def converting(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_conversion_that_is_stopped_while_it_looks_goes_on(
     tiny_model: Path, clip: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
