@@ -31,9 +31,11 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
     "extract": [
         ("set up", "faces.face_models", "Detector.__init__"),
         ("set up", "faces.face_models", "Landmarker.__init__"),
+        ("set up", "faces.face_models", "ExposureDetector.__init__"),
         ("check the file", "api.extract", "about_source"),
         ("decode", "api.extract", "read_source"),
         ("detect", "faces.face_models", "Detector.__call__"),
+        ("guard", "faces.face_models", "ExposureDetector.__call__"),
         ("landmarks", "faces.face_models", "Landmarker.__call__"),
         ("track, the rest", "faces.tracker", "Tracker.__call__"),
         ("align", "api.extract", "align"),
@@ -44,6 +46,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
     "convert": [
         ("set up", "faces.face_models", "Detector.__init__"),
         ("set up", "faces.face_models", "Landmarker.__init__"),
+        ("set up", "faces.face_models", "ExposureDetector.__init__"),
         ("set up", "training.checkpoint", "SavedModel.network"),
         ("check the file", "api.convert", "about_source"),
         ("try the tracks", "api.convert", "plan_tracks"),
@@ -52,6 +55,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("look for an earlier mark", "api.convert", "mark_in"),
         ("mark and label", "disclosure.stamp", "Stamp.__call__"),
         ("detect", "faces.face_models", "Detector.__call__"),
+        ("guard", "faces.face_models", "ExposureDetector.__call__"),
         ("landmarks", "faces.face_models", "Landmarker.__call__"),
         ("track, the rest", "faces.tracker", "Tracker.__call__"),
         ("align", "core.swap", "align"),

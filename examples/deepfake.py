@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import clearswap
-from clearswap.disclosure.credentials import Statement, load_signer, sign
+from clearswap.disclosure.credentials import Statement, sign
+from clearswap.disclosure.signer import load_signer
 from clearswap.disclosure.stamp import make_stamp
 from clearswap.faces.face_models import Detector, Landmarker
 from clearswap.faces.tracker import TrackConfig, Tracker

@@ -37,16 +37,17 @@ Cli = Callable[..., Ran]
 SHOWN = {  # what the help of each command shows; --help-all shows every option
     "extract": "--output --size --every --faces",
     "review": "--output",
-    "consent": "--basis --name --note",
+    "consent": "--basis --name --purpose --project --valid-until --withdrawn --no-withdrawn --note --contact --person",
     "train": "--output --minutes --iterations --preset --base --no-base --batch --from --back-to --until-flat "
-    "--hold-out --precision --basis-a --basis-b",
+    "--purpose --hold-out --precision --basis-a --basis-b",
     "plot": "--output",
-    "convert": "--output --to --also --faces --like --look --start --end --encoder --crf --label --no-label "
+    "convert": "--purpose --output --to --also --faces --like --look --start --end --encoder --crf --label --no-label "
     "--label-text --publish-names --resume --preview",
     "swap": "--output --work --iterations --minutes --preset --until-flat --faces --like --basis-a --basis-b --label "
-    "--no-label --label-text",
+    "--purpose --no-label --label-text",
     "evaluate": "--output --truth --identity --samples",
-    "check": "--json",
+    "check": "--json --originals",
+    "forget": "--delete",
     "demo": "--output --minutes --iterations",
     "models install": "",
 }

@@ -17,7 +17,7 @@ import clearswap
 from makers import head_of_clip, pictures_of
 
 PAGE = Path(__file__).parents[1] / "examples" / "deepfake.py"
-OURS = {"clearswap.disclosure.credentials", "clearswap.disclosure.stamp"}  # what marks and signs
+OURS = {f"clearswap.disclosure.{name}" for name in ("credentials", "signer", "stamp")}  # what marks and signs
 OURS |= {"clearswap.faces.face_models", "clearswap.faces.tracker"}  # what finds faces
 
 

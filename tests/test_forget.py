@@ -203,9 +203,9 @@ def test_exactly_one_of_three_persons_is_gone(three: Path, cli: Cli) -> None:
     assert not rows["out/swap.png"][2]
     refused = cli("forget", "Ann", three)
     assert refused.code == 2
-    assert "give --yes" in refused.err
+    assert "give --delete" in refused.err
     assert left_behind(three) == before
-    done = cli("forget", "Ann", three, "--yes")
+    done = cli("forget", "Ann", three, "--delete")
     assert done.code == 0, done
     assert "deleted  model" in done.out
     assert "Not looked for: the footage itself" in done.out
@@ -242,7 +242,7 @@ def test_what_is_in_use_is_not_deleted(three: Path) -> None:
 
     before = left_behind(three / "ann_jo")
     with locked(three / "ann_jo", inside=True):
-        done = run("forget", "Ann", three / "ann_jo", "--yes")
+        done = run("forget", "Ann", three / "ann_jo", "--delete")
         assert "is being written by another run" in done.err.splitlines()[-1]
         assert done.code == 2
     assert left_behind(three / "ann_jo") == before

@@ -92,7 +92,7 @@ def forget(
     Args:
         name: Who it is, as in the consent records.
         places: Folders to look through, with all in them.
-        delete: Delete what is found; without it nothing is changed.
+        delete: Delete what is found. Without it nothing is changed; at a terminal you are asked.
         on_progress: Called for each folder that is looked at.
 
     Returns:

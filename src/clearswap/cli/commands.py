@@ -226,17 +226,17 @@ def _print_consent(call: Call, shown: str, stated: Consent) -> None:
             call.say(f"{key.replace('_', ' ')}: {text}")
 
 
-def forget(call: Call, *, yes: Annotated[bool, "Delete without asking."] = False) -> None:
-    """Show what there is of a person, ask, and delete it."""
-    call.arguments.pop("delete", None)
+def forget(call: Call) -> None:
+    """Show what there is of a person, ask unless it was said that it is to be deleted, and delete it."""
+    sure = call.arguments.pop("delete", False)
     found: ForgetResult = call()
     for line in found.lines:
         call.say(line)
     if not any(one.files for one in found.found):
         return
-    if not yes:
+    if not sure:
         if not _at_terminal():
-            raise OptionError("Nothing was deleted, since nobody can be asked here; give --yes to delete all of it.")
+            raise OptionError("Nothing was deleted, since nobody can be asked here; give --delete to delete all of it.")
         if not Confirm.ask("Delete all that is marked as found?", console=call.console, default=False):
             call.say("Nothing was deleted.")
             return

@@ -78,7 +78,7 @@ COMMANDS: Mapping[str, Command] = {
         "    clearswap consent faces_a\n"
         '    clearswap consent faces_a --basis agreed --name "Alice" --note "signed release 2026-11-03"\n'
         '    clearswap consent faces_a --purpose "the film Dawn" --valid-until 2027-06-30\n'
-        "    clearswap consent model --person a --withdrawn\n\n"
+        "    clearswap consent model --withdrawn --person a\n\n"
         "`train`, `convert` and `swap` refuse after that day, once a consent was withdrawn, and where they are not "
         "told the same `--purpose`.",
         commands.consent,
@@ -112,9 +112,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "forget": Command(
         "api.forget:forget",
-        "yes",
+        "delete",
         '    clearswap forget "Alice"                  # shows what is here of her, and asks\n'
-        '    clearswap forget "Alice" work/ models/ --yes',
+        '    clearswap forget "Alice" --delete work/ models/',
         commands.forget,
     ),
     "evaluate": Command(
