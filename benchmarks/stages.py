@@ -61,7 +61,7 @@ STAGES: dict[Verb, list[tuple[str, str, str]]] = {
         ("align", "core.swap", "align"),
         ("mask", "core.swap", "only_face"),
         ("mask", "core.swap", "face_mask"),
-        ("network", "core.network", "SwapNet.forward"),
+        ("network", "core.modern", "ModernNet.forward"),
         ("whose face", "faces.first_pass", "Recogniser.__call__"),
         ("smooth", "faces.tracker", "Faces.landmarks"),
         ("colour", "core.swap", "colour_stats"),
