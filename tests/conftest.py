@@ -70,6 +70,12 @@ def own_configuration(shared: Shared) -> Iterator[Path]:
         os.environ["XDG_CONFIG_HOME"] = before
 
 
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """What tests draw at random is the same in every run, and whatever ran before."""
+    torch.manual_seed(0)
+
+
 class Footage:
     """Real clips, found by their file name."""
 

@@ -171,6 +171,38 @@ def test_an_error_that_nobody_thought_of_keeps_what_is_finished(
     assert left_behind(tmp_path) == ["out.mp4"]
 
 
+@pytest.mark.parametrize("how", ["the first is gone", "a byte is another", "a link", "cut short", "renamed"])
+def test_segments_that_are_not_as_they_were_written_are_made_anew(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(Segments, "length", 6)
+    output, select = tmp_path / "out" / "out.mp4", clearswap.SelectConfig(faces="largest")
+
+    def fails(progress: Progress) -> None:
+        if progress.stage.startswith("convert clip") and progress.done == 20:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        clearswap.convert(model, clip, output, to="a", select=select, on_progress=fails)
+    first, second, _ = sorted(output.parent.glob(".out.mp4.work/segment_*.mp4"))
+    data = bytearray(second.read_bytes())
+    if how == "the first is gone":
+        first.unlink()
+    elif how == "a link":
+        second.replace(tmp_path / "elsewhere")
+        second.symlink_to(first)
+    elif how == "renamed":
+        first.replace(second)
+    else:
+        data[len(data) // 2] ^= 1
+        second.write_bytes(data if how == "a byte is another" else data[:-9])
+    clearswap.convert(model, clip, output, to="a", select=select, resume=True)
+    assert_whole(output, clip)
+    clearswap.convert(model, clip, tmp_path / "once.mp4", to="a", select=select)
+    for one, other in zip(pictures_of(tmp_path / "once.mp4"), pictures_of(output), strict=True):
+        assert np.array_equal(one, other)
+
+
 def assert_whole(output: Path, clip: Path) -> None:
     assert len(pictures_of(output)) == probe(clip).frames
     assert said_by(output).state == "trusted"

@@ -64,4 +64,4 @@ def test_dissimilarity_is_that_of_7x7_windows_at_every_third_pixel() -> None:
     grey, other_grey = ((x * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, True) for x in (one, other))
     lost = (1 - structural_similarity(grey, other_grey, pooled)) / 2 * pooled(weight)
     expected = (lost.sum((1, 2, 3)) / pooled(weight).sum((1, 2, 3))).mean()  # each picture counts alike
-    assert dissimilarity(one, other, weight).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert dissimilarity(one, other, weight).item() == pytest.approx(expected.item(), rel=1e-4)
