@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save_file
 
 import clearswap
 from clearswap.checks import decode, stored
-from clearswap.core.network import PRESETS
 from clearswap.disclosure.consent import model_consent, read_consent
 from clearswap.errors import ClearswapError, FacesetError, ModelError
 from clearswap.faces.faceset import Occluders, read_face, read_index
@@ -253,8 +252,7 @@ def test_faces_of_real_detail_that_say_anything(model: Path, place: Path) -> Non
     source = model / "detail_a.safetensors"
     with safe_open(source, "pt") as file:
         right = json.loads(file.metadata()["clearswap"])
-    held, config = load_file(source), PRESETS["lite"]
-    config = checkpoint.open_model(model).config
+    held, config = load_file(source), checkpoint.open_model(model).config
 
     @settings(EXAMPLES, max_examples=EXAMPLES.max_examples // 4)
     @given(text=texts(right), name=st.sampled_from(["", *held]), tensor=st.sampled_from([

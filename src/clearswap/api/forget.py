@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,10 @@ from clearswap.training.log import HISTORY_FILE, PREVIEW, PREVIEWS
 
 Person = NDArray[np.float32]  # an embedding (128,)
 _LOOKED_AT = 24  # faces of a set by which its person is told
+_NOT_LOOKED_FOR = (
+    "Not looked for: the footage itself, copies in other places, swaps whose credentials are gone, unfinished "
+    "conversions (hidden folders that end in .work), and whatever others were given."
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,14 @@ class ForgetResult:
         ]
         return [*(rows or ["Nothing was found."]), *self.notes]
 
+    def delete(self) -> None:
+        """Delete what was found; the swaps stay. Raises `OutputError`."""
+        for one in self.found:
+            _delete(one)
+        self.deleted = True
+        left = [one.place for one in self.found if one.files and one.place.exists()]
+        self.notes[-1:-1] = [f"{place} is not empty: other files in it were left" for place in left]
+
 
 def forget(
     name: str,
@@ -114,11 +127,9 @@ def forget(
         search.look(folder)
     result = ForgetResult([*search.by_name, *search.by_face()], notes=search.notes)
     result.found += _swaps(folders, result.found, search.prints)
+    result.notes.append(_NOT_LOOKED_FOR)
     if delete:
-        for one in result.found:
-            _delete(one)
-        result.deleted = True
-    result.notes += _not_found(result)
+        result.delete()
     return result
 
 
@@ -153,16 +164,24 @@ class _Search:
     def by_face(self) -> list[Found]:
         """What has no name and shows the person by the faces in it; notes what looks alike and has another name."""
         if self._unnamed and not self._persons:
-            self._persons = [_person_of(one.place) for one in self.by_name if one.kind == "face set"]
+            self._persons = [self._person_of(one.place) for one in self.by_name if one.kind == "face set"]
         found: list[Found] = []
         for one, person in self._unnamed if self._persons else []:
-            away = self._away(_person_of(one.place) if person is None else person)
+            away = self._away(self._person_of(one.place) if person is None else person)
             if away < SAME:
                 found.append(Found(one.place, one.kind, f"no name, but the same face ({away:.2f} away)", one.files))
         for place, other, person in self._others if self._persons else []:
             if self._away(person) < SAME:
                 self.notes.append(f"{place} is left: it shows somebody very much alike, whose name is {other}")
         return found
+
+    @cached_property
+    def _embedding(self) -> Embedding:
+        return Embedding()
+
+    def _person_of(self, folder: Path) -> Person:
+        """The embedding (128,) of the person that a face set shows. Raises `FacesetError`."""
+        return average(embeddings(folder, spread(read_index(folder), _LOOKED_AT), self._embedding))
 
     def _away(self, person: Person) -> float:
         return min(float(np.linalg.norm(person - known)) for known in self._persons)
@@ -210,11 +229,6 @@ def _folders(places: Sequence[Path]) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _person_of(folder: Path) -> Person:
-    """The embedding (128,) of the person that a face set shows. Raises `FacesetError`."""
-    return average(embeddings(folder, spread(read_index(folder), _LOOKED_AT), Embedding()))
-
-
 def _swaps(places: Sequence[Path], found: Sequence[Found], prints: Mapping[Path, str]) -> list[Found]:
     """The pictures and videos that say, signed, that one of the models that were found made them."""
     models = {prints[one.place]: one.place for one in found if one.kind == "model"}
@@ -243,17 +257,3 @@ def _delete(found: Found) -> None:
             clear(path)
     with suppress(OSError):
         found.place.rmdir()
-
-
-def _not_found(result: ForgetResult) -> list[str]:
-    """What a search cannot find, and what was left lying."""
-    notes = [
-        f"{one.place} is not empty: other files in it were left"
-        for one in result.found
-        if result.deleted and one.files and one.place.exists()
-    ]
-    return [
-        *notes,
-        "Not looked for: the footage itself, copies in other places, swaps whose credentials are gone, unfinished "
-        "conversions (hidden folders that end in .work), and whatever others were given.",
-    ]

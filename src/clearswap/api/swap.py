@@ -150,9 +150,8 @@ def _needs_training(model: Path, training: TrainConfig, consent: dict[str, Conse
     """Whether there is no model, or less training in it than was asked for, or another consent record."""
     if not checkpoint.exists(model) or training.back_to is not None:
         return True
-    if {side: in_model(one) for side, one in model_consent(model).items()} != {
-        side: in_model(one) for side, one in consent.items()
-    }:
+    known, said = ({side: in_model(one) for side, one in each.items()} for each in (model_consent(model), consent))
+    if known != said:
         return True  # the model is to say what its face sets say now
     _, counters = checkpoint.read_about(model)
     late = training.minutes is not None and counters.seconds >= 60 * training.minutes

@@ -240,8 +240,8 @@ def forget(call: Call) -> None:
         if not Confirm.ask("Delete all that is marked as found?", console=call.console, default=False):
             call.say("Nothing was deleted.")
             return
-    call.arguments["delete"] = True
-    for line in call().lines:
+    found.delete()  # what was shown, and nothing that came since
+    for line in found.lines:
         call.say(line)
 
 

@@ -219,7 +219,7 @@ def _any_size_graph() -> bytes:
 
 EXPOSED = 0.5  # how sure the guard must be
 _GUARD_SIDE = 320  # the network's input
-_EXPOSED = (2, 3, 4, 6, 14)  # of its 18 classes: buttocks, breasts, genitals and anus, where nothing covers them
+_BARE = (2, 3, 4, 6, 14)  # of its 18 classes: buttocks, breasts, genitals and anus, where nothing covers them
 
 
 class ExposureDetector:
@@ -239,7 +239,7 @@ class ExposureDetector:
         square[: len(small), : small.shape[1]] = small
         (found,) = self._session.run(None, {"images": square.transpose(2, 0, 1)[None] / 255})
         scores = found[0, 4:]  # (18, N): of each class, for each box
-        return float(scores[list(_EXPOSED)].max(0)[np.isin(scores.argmax(0), _EXPOSED)].max(initial=0.0))
+        return float(scores[list(_BARE)].max(0)[np.isin(scores.argmax(0), _BARE)].max(initial=0.0))
 
 
 class Guard:
